@@ -1,0 +1,36 @@
+"""Optuna studies that a language model drives: numbers, text and code in one search space."""
+
+from optuna_llm._errors import LLMError
+from optuna_llm._errors import ModelError
+from optuna_llm._errors import ModelSetupError
+from optuna_llm._errors import ReplyError
+from optuna_llm._records import Completion
+from optuna_llm._records import Message
+from optuna_llm._records import Usage
+from optuna_llm._sampler import LLMSampler
+from optuna_llm._text import explain_failures
+from optuna_llm._text import get_texts
+from optuna_llm._text import report_feedback
+from optuna_llm._text import suggest_text
+from optuna_llm.models import ChatModel
+from optuna_llm.models import OfflineModel
+from optuna_llm.models import OpenAIModel
+
+
+__all__ = [
+    "ChatModel",
+    "Completion",
+    "LLMError",
+    "LLMSampler",
+    "Message",
+    "ModelError",
+    "ModelSetupError",
+    "OfflineModel",
+    "OpenAIModel",
+    "ReplyError",
+    "Usage",
+    "explain_failures",
+    "get_texts",
+    "report_feedback",
+    "suggest_text",
+]

@@ -1,0 +1,151 @@
+"""The records that flow from a study to a model and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
+from dataclasses import field
+from typing import Literal
+from typing import TypeAlias
+
+from optuna.distributions import BaseDistribution
+from optuna.study import StudyDirection
+from optuna.trial import TrialState
+
+
+Number: TypeAlias = float | int | str | bool | None
+"""A value of a number parameter; categorical choices make it more than a number."""
+
+Source: TypeAlias = Literal["initial", "model", "base", "fallback", "user"]
+"""Who decided a trial's values."""
+
+
+@dataclass(frozen=True)
+class Message:
+    """One message to a model. ``vars(message)`` is the dict that chat clients take."""
+
+    role: Literal["system", "user"]
+    content: str
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What calls to a model cost, as the server counted it.
+
+    Attributes:
+        prompt_tokens: Tokens sent; 0 where the server does not say.
+        cached_tokens: Those of them that the server had in its prefix cache.
+        completion_tokens: Tokens received, reasoning included.
+        reasoning_tokens: Those of them that were spent on hidden reasoning.
+        calls: Number of calls.
+        seconds: Time spent waiting for the replies.
+    """
+
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    completion_tokens: int = 0
+    reasoning_tokens: int = 0
+    calls: int = 0
+    seconds: float = 0.0
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(**{name: value + getattr(other, name) for name, value in vars(self).items()})
+
+
+@dataclass(frozen=True)
+class Completion:
+    """A model's reply.
+
+    Attributes:
+        text: The model's words; may be empty.
+        model: The model's name as the server reports it; None where it does not.
+        usage: Token counts. ``calls`` and ``seconds`` are filled in by who asked.
+    """
+
+    text: str
+    model: str | None = None
+    usage: Usage = field(default_factory=Usage)
+
+
+@dataclass(frozen=True)
+class TextParameter:
+    """A free-form parameter, as ``suggest_text`` declares it.
+
+    Attributes:
+        name: Its name, also the user attribute that holds its value.
+        description: What the text is for, in the user's words.
+        language: The language it is written in (``"python"``); None for prose.
+        initial: The text of the first trial; None where it is too long to be kept with the
+            declaration.
+    """
+
+    name: str
+    description: str = ""
+    language: str | None = None
+    initial: str | None = None
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is to be optimized; constant over a study, but for parameters found later.
+
+    Attributes:
+        task: The user's words on what the study is about.
+        objectives: Name and direction of each objective.
+        numbers: The number parameters to be decided.
+        texts: The text parameters to be decided.
+        conditional: Names of parameters that some trials do without.
+        constrained: Whether trials can be infeasible.
+    """
+
+    task: str
+    objectives: Sequence[tuple[str, StudyDirection]]
+    numbers: Mapping[str, BaseDistribution]
+    texts: Sequence[TextParameter]
+    conditional: frozenset[str] = frozenset()
+    constrained: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class TrialRecord:
+    """One trial, as the model is shown it. Compared by identity.
+
+    Attributes:
+        number: The trial's number in its study, from 0.
+        state: COMPLETE, PRUNED, FAIL or RUNNING.
+        values: One value per objective; None where the trial has none. Of a pruned trial the
+            value last reported.
+        numbers: Values of the number parameters that have more than one value to take.
+        texts: Values of the text parameters.
+        step: The last step a pruned trial reported; None where it reported none.
+        constraints: Constraint values, infeasible above 0.
+        feedback: The evaluator's words.
+        rationale: The model's own words on why it proposed the trial.
+        parent: Number of the trial whose texts this one was derived from.
+    """
+
+    number: int
+    state: TrialState
+    values: tuple[float, ...] | None = None
+    numbers: Mapping[str, Number] = field(default_factory=dict)
+    texts: Mapping[str, str] = field(default_factory=dict)
+    step: int | None = None
+    constraints: Mapping[str, float] = field(default_factory=dict)
+    feedback: str = ""
+    rationale: str = ""
+    parent: int | None = None
+
+    @property
+    def violation(self) -> float:
+        """By how much the constraints are violated in total; 0 for a feasible trial."""
+        return sum(value for value in self.constraints.values() if value > 0)
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """The validated values for one trial that a reply holds."""
+
+    numbers: Mapping[str, Number]
+    texts: Mapping[str, str]
+    rationale: str = ""

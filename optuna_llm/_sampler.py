@@ -1,0 +1,399 @@
+"""The sampler: Optuna asks it for a trial's values, and it asks the model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Mapping
+from collections.abc import Sequence
+import copy
+from dataclasses import dataclass
+from dataclasses import field
+from dataclasses import replace
+import logging
+import threading
+import time
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from optuna import Study
+from optuna.distributions import BaseDistribution
+from optuna.samplers import BaseSampler
+from optuna.samplers import TPESampler
+from optuna.storages import BaseStorage
+from optuna.trial import FrozenTrial
+from optuna.trial import TrialState
+
+from optuna_llm import _attributes
+from optuna_llm._errors import LLMError
+from optuna_llm._errors import ModelError
+from optuna_llm._errors import ModelSetupError
+from optuna_llm._errors import ReplyError
+from optuna_llm._history import History
+from optuna_llm._prompt import render_prompt
+from optuna_llm._prompt import Request
+from optuna_llm._prompt import Transcript
+from optuna_llm._records import Message
+from optuna_llm._records import Number
+from optuna_llm._records import Problem
+from optuna_llm._records import Proposal
+from optuna_llm._records import Source
+from optuna_llm._records import TextParameter
+from optuna_llm._records import TrialRecord
+from optuna_llm._records import Usage
+from optuna_llm._reply import parse_reply
+from optuna_llm.models import ChatModel
+from optuna_llm.models import resolve_model
+
+
+_logger = logging.getLogger(__name__)
+
+
+class LLMSampler(BaseSampler):
+    """A sampler that asks a language model for the next trial's values.
+
+    .. code-block:: python
+
+        import optuna
+        from optuna_llm import LLMSampler, suggest_text
+
+
+        def objective(trial):
+            greeting = suggest_text(trial, "greeting", "Hello", description="A greeting.")
+            return len(greeting) + trial.suggest_float("x", 0, 1)
+
+
+        study = optuna.create_study(sampler=LLMSampler("Be brief.", model="offline"))
+        study.optimize(objective, n_trials=10)
+
+    Trial 0 takes the initial texts, and numbers from the base sampler. Each later trial is
+    proposed by the model in one call, from what all trials of the study have come to, whoever
+    ran them. A reply that cannot be used goes back to the model with the reason. If the model
+    gives no usable reply, numbers come from the base sampler (the trial's ``llm:source`` is
+    then ``fallback``, and ``llm:error`` says why); a trial that needs a text fails with an
+    :class:`LLMError`, which ``study.optimize(…, catch=LLMError)`` lets pass.
+
+    Args:
+        task: What the study is about, in words for the model. By default what the study was
+            told before.
+        model: A :class:`ChatModel`, a function ``messages -> str`` or a name: ``"offline"`` is
+            :class:`OfflineModel`, any other an :class:`OpenAIModel`. None is the name in the
+            environment variable ``OPTUNA_LLM_MODEL``.
+        base_sampler: Decides numbers where the model does not;
+            :class:`~optuna.samplers.TPESampler` by default.
+        seed: Makes what is drawn here repeatable: by the default base sampler, and by the
+            stand-in model if it is given by name.
+        max_prompt_tokens: What the messages of one call may take together, a token counted as
+            4 characters. Above it the history is cut to the best and the latest trials.
+        max_reply_retries: How often a reply that cannot be used is sent back.
+
+    Raises:
+        ValueError: If no model is named or the one named cannot be reached for lack of a key,
+            or a number is out of range.
+        TypeError: If an argument is of another type.
+    """
+
+    def __init__(
+        self,
+        task: str = "",
+        *,
+        model: ChatModel | Callable[[Sequence[Message]], str] | str | None = None,
+        base_sampler: BaseSampler | None = None,
+        seed: int | None = None,
+        max_prompt_tokens: int = 16_000,
+        max_reply_retries: int = 2,
+    ) -> None:
+        if not isinstance(task, str):
+            raise TypeError(f"task must be a string: {task!r}.")
+        if _attributes.json_bytes(task) > _attributes.MAX_BYTES:
+            raise ValueError(f"task is too long to be stored: {len(task):,} characters.")
+        if base_sampler is not None and not isinstance(base_sampler, BaseSampler):
+            raise TypeError(f"base_sampler must be an Optuna sampler: {base_sampler!r}.")
+        if max_prompt_tokens < 500:
+            raise ValueError(f"max_prompt_tokens must be 500 or more: {max_prompt_tokens!r}.")
+        if max_reply_retries < 0:
+            raise ValueError(f"max_reply_retries must be 0 or more: {max_reply_retries!r}.")
+        self._task = task
+        self._model = resolve_model(model, seed)
+        self._base_sampler = TPESampler(seed=seed) if base_sampler is None else base_sampler
+        self._max_prompt_tokens = max_prompt_tokens
+        self._max_reply_retries = max_reply_retries
+        self._views = _Views()
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Views are made of what the storage holds, and have locks, which cannot be copied.
+        return {name: value for name, value in self.__dict__.items() if name != "_views"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._views = _Views()
+
+    def reseed_rng(self) -> None:
+        self._base_sampler.reseed_rng()
+
+    def before_trial(self, study: Study, trial: FrozenTrial) -> None:
+        self._base_sampler.before_trial(study, trial)
+
+    def infer_relative_search_space(
+        self, study: Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        whole = _unfiltered(study)
+        view = self._views.get(whole)
+        view.refresh(whole, trial)
+        return view.history.space
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        whole = _unfiltered(study)
+        view = self._views.get(whole)
+        if not view.is_fresh_for(trial):
+            view.refresh(whole, trial)
+        fixed: dict[str, Any] | None = trial.system_attrs.get("fixed_params")
+        declared = self._read_declarations(whole, view)
+        given = _given_texts(trial, declared)
+        problem = Problem(
+            task=view.task,
+            objectives=view.objectives,
+            numbers={n: d for n, d in search_space.items() if n not in (fixed or {})},
+            texts=[text for name, text in declared.items() if name not in given],
+            conditional=view.history.conditional,
+            constrained=view.history.constrained,
+        )
+        source: Source = "model" if fixed is None else "user"
+        values: dict[str, Any]
+        if trial.number == 0 or not view.is_worth_asking(problem):
+            own = "initial" if problem.texts else "base"
+            source = own if fixed is None else "user"  # type: ignore[assignment]
+            values = self._sample_base(study, trial, search_space)
+        else:
+            request = view.plan(trial, problem, fixed or {}, given)
+            answer = self._ask_model(whole, view, problem, request)
+            _attributes.write_attributes(whole, trial, answer.attributes(trial, request.parent))
+            if isinstance(answer.outcome, Proposal):
+                values = dict(answer.outcome.numbers)
+            elif problem.texts or isinstance(answer.outcome, ModelSetupError):
+                raise answer.outcome
+            else:
+                _logger.warning("%s The base sampler decides.", answer.outcome)
+                source = "fallback" if fixed is None else "user"
+                values = self._sample_base(study, trial, search_space)
+        _attributes.write_attributes(whole, trial, _attributes.source_attributes(source))
+        return values
+
+    def sample_independent(
+        self,
+        study: Study,
+        trial: FrozenTrial,
+        param_name: str,
+        param_distribution: BaseDistribution,
+    ) -> Any:
+        if param_name in _attributes.read_texts(trial.user_attrs):
+            raise ValueError(f"{param_name!r} is a text parameter: name the number otherwise.")
+        return self._base_sampler.sample_independent(study, trial, param_name, param_distribution)
+
+    def after_trial(
+        self,
+        study: Study,
+        trial: FrozenTrial,
+        state: TrialState,
+        values: Sequence[float] | None,
+    ) -> None:
+        if "fixed_params" in trial.system_attrs and not _attributes.read_source(trial.user_attrs):
+            # All of its values were enqueued: nobody has asked this sampler.
+            _attributes.write_attributes(study, trial, _attributes.source_attributes("user"))
+        self._base_sampler.after_trial(study, trial, state, values)
+
+    def _read_declarations(self, study: Study, view: _View) -> dict[str, TextParameter]:
+        """The study's text parameters; on the way the task is exchanged with it."""
+        attributes = study.user_attrs
+        if not view.is_task_known:
+            known = _attributes.read_task(attributes)
+            view.task = self._task or known
+            if view.task != known:
+                _attributes.write_task(study, view.task)
+            view.is_task_known = True
+        return _attributes.read_declared_texts(attributes)
+
+    def _ask_model(self, study: Study, view: _View, problem: Problem, request: Request) -> _Answer:
+        """One proposal, or why there is none, after as many calls as are allowed for it."""
+        answer = _Answer(ReplyError(""))
+        while True:
+            messages = view.render(problem, request, self._max_prompt_tokens)
+            started = time.monotonic()
+            try:
+                completion = self._model.complete(messages)
+            except ModelError as error:
+                seconds = time.monotonic() - started
+                return answer.add(Usage(calls=1, seconds=seconds), None, error)
+            seconds = time.monotonic() - started
+            usage = replace(completion.usage, calls=1, seconds=seconds)
+            try:
+                proposal = parse_reply(completion.text, problem)
+                view.refuse_repeat(study, proposal, request)
+                return answer.add(usage, completion.model, proposal)
+            except ReplyError as error:
+                answer = answer.add(usage, completion.model, error)
+                if answer.usage.calls > self._max_reply_retries:
+                    return answer
+                _logger.info("Trial %d: the reply is sent back: %s", request.number, error)
+                request = replace(request, rejected=(completion.text, str(error)))
+
+    def _sample_base(
+        self, study: Study, trial: FrozenTrial, search_space: Mapping[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """The base sampler's values for all of a search space."""
+        own_space = self._base_sampler.infer_relative_search_space(study, trial)
+        sampled = self._base_sampler.sample_relative(study, trial, own_space)
+        values = {name: sampled[name] for name in search_space if name in sampled}
+        # The rest one by one, each in sight of those before, as an objective would ask.
+        trial = copy.copy(trial)
+        trial.params = trial.params | values
+        trial.distributions = trial.distributions | {n: search_space[n] for n in values}
+        for name, distribution in search_space.items():
+            if name not in values:
+                value = self._base_sampler.sample_independent(study, trial, name, distribution)
+                values[name] = value
+                trial.params = trial.params | {name: value}
+                trial.distributions = trial.distributions | {name: distribution}
+        return values
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """What asking the model came to.
+
+    Attributes:
+        outcome: The proposal, or why there is none.
+        usage: What all calls for it cost.
+        model: The model's name as the server reports it.
+    """
+
+    outcome: Proposal | LLMError
+    usage: Usage = field(default_factory=Usage)
+    model: str | None = None
+
+    def add(self, usage: Usage, model: str | None, outcome: Proposal | LLMError) -> _Answer:
+        """The answer after one more call."""
+        return _Answer(outcome, self.usage + usage, model or self.model)
+
+    def attributes(self, trial: FrozenTrial, parent: TrialRecord | None) -> dict[str, Any]:
+        """What a trial stores of it."""
+        cost = _attributes.cost_attributes(self.usage, self.model)
+        if isinstance(self.outcome, LLMError):
+            return cost | _attributes.error_attributes(self.outcome)
+        texts = self.outcome.texts
+        stored = _attributes.text_attributes(texts, trial.user_attrs) if texts else {}
+        origin = parent.number if parent is not None and texts else None
+        return stored | _attributes.proposal_attributes(self.outcome.rationale, origin) | cost
+
+
+class _View:
+    """What one process knows of one study; all methods may be called from several threads."""
+
+    def __init__(self, study: Study) -> None:
+        names = study.metric_names
+        if names is None:
+            count = len(study.directions)
+            names = ["value"] if count == 1 else [f"value {i}" for i in range(count)]
+        self.objectives = tuple(zip(names, study.directions, strict=True))
+        self.history = History(study.directions)
+        self.task = ""
+        self.is_task_known = False
+        self._transcript = Transcript()
+        self._fresh_for = -1
+        self._lock = threading.Lock()
+
+    def refresh(self, study: Study, trial: FrozenTrial | None = None) -> None:
+        """Read what has happened in the study."""
+        trials = study.get_trials(deepcopy=False)
+        with self._lock:
+            self.history.update(trials)
+            if trial is not None:
+                self._fresh_for = trial.number
+
+    def is_fresh_for(self, trial: FrozenTrial) -> bool:
+        """Whether the study was read for this trial last."""
+        return self._fresh_for == trial.number
+
+    def is_worth_asking(self, problem: Problem) -> bool:
+        """Whether there is anything that a model could propose and that is not tried yet."""
+        if problem.texts:
+            return True
+        with self._lock:
+            return bool(problem.numbers) and not self.history.is_exhausted(problem.numbers)
+
+    def plan(
+        self,
+        trial: FrozenTrial,
+        problem: Problem,
+        fixed: Mapping[str, Number],
+        given: Mapping[str, str],
+    ) -> Request:
+        """What the model is to be asked for."""
+        with self._lock:
+            leaders = self.history.leaders
+            parent = None
+            if problem.texts and leaders:
+                # Of several objectives no trial is the best: each in turn is built upon.
+                one = len(self.objectives) == 1
+                parent = leaders[-1 if one else trial.number % len(leaders)]
+            elif problem.texts:
+                parent = self.history.latest_with(problem.texts[0].name)
+            running = [r for r in self.history.running if r.number != trial.number]
+        return Request(trial.number, leaders, parent, running, fixed, given)
+
+    def render(
+        self, problem: Problem, request: Request, max_tokens: int
+    ) -> tuple[Message, Message]:
+        """The messages that ask for it."""
+        with self._lock:
+            return render_prompt(problem, self.history, request, self._transcript, max_tokens)
+
+    def refuse_repeat(self, study: Study, proposal: Proposal, request: Request) -> None:
+        """Check a proposal against all that is tried, while the model thought too.
+
+        Raises:
+            ReplyError: If it is a trial that exists.
+        """
+        self.refresh(study)
+        numbers = {**request.fixed, **proposal.numbers}
+        texts = {**request.given, **proposal.texts}
+        with self._lock:
+            equal = self.history.find_equal(numbers, texts, but=request.number)
+        if equal is not None:
+            raise ReplyError(f"trial {equal} has these values already: propose others.")
+
+
+class _Views:
+    """The views of the studies that a sampler serves, made when they are asked for."""
+
+    def __init__(self) -> None:
+        self._views: WeakKeyDictionary[BaseStorage, dict[int, _View]] = WeakKeyDictionary()
+        self._lock = threading.Lock()
+
+    def get(self, study: Study) -> _View:
+        """The view of a study."""
+        with self._lock:
+            views = self._views.setdefault(study._storage, {})
+            if study._study_id not in views:
+                views[study._study_id] = _View(study)
+            return views[study._study_id]
+
+
+def _unfiltered(study: Study) -> Study:
+    """The study itself, where a HyperbandPruner hands over a part of it.
+
+    That part lacks the attributes that are needed here, and a model reads all trials.
+    """
+    whole: Study = getattr(study, "_study", study)
+    return whole
+
+
+def _given_texts(trial: FrozenTrial, declared: Mapping[str, TextParameter]) -> dict[str, str]:
+    """The texts that a trial has before the model is asked: enqueued by the user."""
+    texts = _attributes.read_texts(trial.user_attrs)
+    for name in declared:
+        value = trial.user_attrs.get(name)
+        if name not in texts and isinstance(value, str):
+            texts[name] = value
+    return texts

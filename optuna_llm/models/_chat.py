@@ -1,0 +1,39 @@
+"""The one thing that a model must be able to do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Sequence
+from typing import Protocol
+from typing import runtime_checkable
+
+from optuna_llm._records import Completion
+from optuna_llm._records import Message
+
+
+@runtime_checkable
+class ChatModel(Protocol):
+    """A model that answers messages. Called from several threads at once under ``n_jobs``."""
+
+    def complete(self, messages: Sequence[Message]) -> Completion:
+        """The reply to one system message and one user message.
+
+        Raises:
+            ModelError: If there is no reply, and the base sampler shall decide the numbers.
+            ModelSetupError: If there will be none until somebody mends the setup.
+        """
+        ...
+
+
+class FunctionModel:
+    """A plain function ``messages -> str`` as a model; what it raises, the trial raises."""
+
+    def __init__(self, function: Callable[[Sequence[Message]], str]) -> None:
+        self._function = function
+
+    def complete(self, messages: Sequence[Message]) -> Completion:
+        """The function's answer, without token counts."""
+        reply = self._function(messages)
+        if not isinstance(reply, str):
+            raise TypeError(f"The model function must return a string, not {reply!r}.")
+        return Completion(reply)

@@ -1,0 +1,161 @@
+"""A rule-based stand-in for a language model, which reads the prompt as a model would."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+import hashlib
+import json
+import math
+import random
+import re
+
+from optuna_llm._numbers import write_number
+from optuna_llm._records import Completion
+from optuna_llm._records import Message
+from optuna_llm._records import Number
+
+
+_NUMBER_LINE = re.compile(
+    r'^- ("(?:[^"\\]|\\.)*"): ((?:float|int) from|one of) (.*)$', re.MULTILINE
+)
+_RANGE = re.compile(r"(\S+) to ([^\s,]+)(, log scale)?(?:, in steps of (\S+))?")
+_TEXT_LINE = re.compile(r'^<text name="([^"]*)">$', re.MULTILINE)
+_TRIAL = re.compile(r"^## Trial (\d+): ", re.MULTILINE)
+_VALUES = re.compile(r"^numbers: (\{.*\})$", re.MULTILINE)
+_WANTED = re.compile(r"^Propose trial (\d+)", re.MULTILINE)
+_LITERAL = re.compile(r"(?<![\w.])\d+\.?\d*(?:[eE][-+]?\d+)?(?![\w.])")
+
+
+class OfflineModel:
+    """A rule-based stand-in: no language model, no key, no network.
+
+    It takes the best trial that the prompt shows and changes some of its numbers, those of the
+    number parameters and those that stand in the texts, widely at first and then closer. It
+    shows that a study works, and is a baseline that a model must beat; it understands nothing.
+
+    .. code-block:: python
+
+        LLMSampler(model="offline", seed=0)
+
+    Args:
+        seed: The same seed and prompt give the same reply. None draws a seed.
+    """
+
+    def __init__(self, seed: int | None = None) -> None:
+        self._seed = random.SystemRandom().getrandbits(32) if seed is None else seed
+
+    def complete(self, messages: Sequence[Message]) -> Completion:
+        """A proposal in the reply format, from nothing but the messages."""
+        system, user = messages
+        # Drawn from the prompt, so that a study continued in another process goes on the same.
+        digest = hashlib.sha256(f"{self._seed}\n{user.content}".encode("utf-8", "replace"))
+        rng = random.Random(digest.digest())
+        wanted = _WANTED.search(user.content)
+        # From a factor of about 2 in the first trials to a few percent after a hundred.
+        width = max(0.04, 0.7 * 0.97 ** int(wanted[1] if wanted else 0))
+        block = _find_best(user.content)
+        values = _VALUES.search(block)
+        best: dict[str, Number] = json.loads(values[1]) if values else {}
+        parameters = {
+            json.loads(m[1]): (m[2], m[3]) for m in _NUMBER_LINE.finditer(system.content)
+        }
+        texts = _TEXT_LINE.findall(system.content)
+        # Few changes at a time are easier to be right with; at least one there must be.
+        knobs = len(parameters) + len(texts)
+        chosen = {rng.randrange(knobs)} | {i for i in range(knobs) if rng.random() < 0.4}
+        lines = ["<rationale>Stand-in model: changed numbers of the best trial.</rationale>"]
+        numbers = {
+            name: _change_number(best.get(name), *words, width if i in chosen else 0.0, rng)
+            for i, (name, words) in enumerate(parameters.items())
+        }
+        if numbers:
+            lines.append(f"<numbers>{json.dumps(numbers)}</numbers>")
+        for i, name in enumerate(texts, start=len(parameters)):
+            text = _find_text(user.content, block, name)
+            text = _change_text(text, width, rng) if i in chosen else text
+            lines += [f'<text name="{name}">', text, "</text>"]
+        return Completion("\n".join(lines), "offline")
+
+
+def _find_best(prompt: str) -> str:
+    """The block of the best trial; while there is none, of the start or the last trial."""
+    prompt = prompt[: prompt.rindex("\n# Now\n")] if "\n# Now\n" in prompt else prompt
+    for heading in ("# The best trial", "# Trials that no other", "# The starting point", "# "):
+        if (start := prompt.rfind(f"\n{heading}")) >= 0 or prompt.startswith(heading):
+            section = prompt[max(0, start) :]
+            section = re.split(r"\n# Running now", section)[0]
+            trials = list(_TRIAL.finditer(section))
+            return section[trials[-1].start() :] if trials else section
+    return ""
+
+
+def _find_text(prompt: str, block: str, name: str) -> str:
+    """The text that a block gives, there or at the trial that it points to."""
+    label = re.escape(name)
+    if pointer := re.search(rf"^{label}: in full above, at trial (\d+)$", block, re.MULTILINE):
+        starts = [m for m in _TRIAL.finditer(prompt) if m[1] == pointer[1]]
+        block = prompt[starts[0].start() :] if starts else ""
+    fence = re.search(rf"^{label}:\n(`{{3,}})\n(.*?)\n\1$", block, re.MULTILINE | re.DOTALL)
+    return fence[2] if fence else ""
+
+
+def _change_number(
+    value: Number, kind: str, words: str, width: float, rng: random.Random
+) -> Number:
+    """A value near the given one and within what the prompt says of the parameter."""
+    if kind == "one of":
+        choices: list[Number] = json.loads(f"[{words}]")
+        return rng.choice(choices) if value is None or rng.random() < width else value
+    bounds = _RANGE.match(words)
+    if bounds is None:
+        return value
+    low, high = float(bounds[1]), float(bounds[2])
+    if bounds[3]:
+        low, high = math.log(low), math.log(high)
+    if isinstance(value, str) or value is None:
+        at = rng.uniform(low, high)
+    elif width:
+        at = rng.gauss(math.log(value) if bounds[3] else value, width * (high - low) / 2)
+    else:
+        return value
+    # Beyond a bound it is turned back: cut off there, half of all values would be the bound.
+    at = 2 * low - at if at < low else 2 * high - at if at > high else at
+    at = math.exp(at) if bounds[3] else at
+    low, high = float(bounds[1]), float(bounds[2])
+    step = float(bounds[4] or (1 if kind.startswith("int") else 0))
+    if step:
+        at = low + round((at - low) / step) * step
+    at = min(max(at, low), high)
+    return round(at) if kind.startswith("int") else at
+
+
+def _change_text(text: str, width: float, rng: random.Random) -> str:
+    """The text with some of its number literals changed; without any, with two words swapped."""
+    literals = list(_LITERAL.finditer(text))
+    if not literals:
+        return _swap_words(text, rng)
+    share = 1 / len(literals)
+    chosen = {rng.randrange(len(literals))}
+    chosen |= {i for i in range(len(literals)) if rng.random() < share}
+    for i in sorted(chosen, reverse=True):
+        begin, end = literals[i].span()
+        text = text[:begin] + _change_literal(literals[i][0], width, rng) + text[end:]
+    return text
+
+
+def _change_literal(literal: str, width: float, rng: random.Random) -> str:
+    value = float(literal)
+    changed = value * math.exp(rng.gauss(0, 1.5 * width)) if value else abs(rng.gauss(0, width))
+    if literal.isdigit():
+        whole = round(changed)
+        return str(whole if whole != int(literal) else max(0, whole + rng.choice((-1, 1))))
+    return write_number(float(f"{changed:.4g}"))
+
+
+def _swap_words(text: str, rng: random.Random) -> str:
+    words = re.split(r"(\s+)", text)
+    if len(words) < 3:
+        return text + " " + text
+    i = rng.randrange(0, len(words) - 2, 2)
+    words[i], words[i + 2] = words[i + 2], words[i]
+    return "".join(words)

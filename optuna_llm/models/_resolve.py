@@ -1,0 +1,44 @@
+"""What a user may name as a model, made into one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Sequence
+import os
+from typing import TypeAlias
+
+from optuna_llm._records import Message
+from optuna_llm.models._chat import ChatModel
+from optuna_llm.models._chat import FunctionModel
+from optuna_llm.models._offline import OfflineModel
+from optuna_llm.models._openai import OpenAIModel
+from optuna_llm.models._openai import WAYS_OUT
+
+
+ModelLike: TypeAlias = ChatModel | Callable[[Sequence[Message]], str] | str | None
+
+
+def resolve_model(model: ModelLike, seed: int | None = None) -> ChatModel:
+    """The model that is meant.
+
+    Args:
+        model: A model, a function ``messages -> str``, or a name: ``"offline"``, or what an
+            OpenAI-compatible server calls its model. None is the name in
+            ``OPTUNA_LLM_MODEL``.
+        seed: For the stand-in model.
+
+    Raises:
+        ValueError: If no model is named, or the one named cannot be reached.
+        TypeError: If it is something else.
+    """
+    if model is None:
+        model = os.environ.get("OPTUNA_LLM_MODEL", "")
+        if not model:
+            raise ValueError(f"No model is named, here or in OPTUNA_LLM_MODEL. {WAYS_OUT}")
+    if isinstance(model, str):
+        return OfflineModel(seed) if model == "offline" else OpenAIModel(model)
+    if isinstance(model, ChatModel) and not isinstance(model, type):
+        return model
+    if callable(model) and not isinstance(model, type):
+        return FunctionModel(model)
+    raise TypeError(f"A model is a ChatModel, a function messages -> str or a name: {model!r}.")
