@@ -97,9 +97,12 @@ def _split(text: str) -> list[str]:
 
 def fit_attribute(text: str) -> str:
     """The text, its middle left out where it is too long for one attribute."""
-    while json_bytes(text) > MAX_BYTES:
-        text = shorten(text, min(MAX_BYTES // 2, len(text) // 2))
-    return text
+    limit = MAX_BYTES
+    fitting = shorten(text, limit)
+    while (cost := json_bytes(fitting)) > MAX_BYTES:
+        limit = limit * MAX_BYTES // (cost + 1)
+        fitting = shorten(text, limit)
+    return fitting
 
 
 def shorten(text: str, limit: int) -> str:

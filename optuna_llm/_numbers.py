@@ -129,7 +129,9 @@ def _read_float(name: str, raw: Any, distribution: FloatDistribution) -> float:
     # The tolerance is Optuna's own (FloatDistribution._contains).
     if abs((number - low) / step - steps) >= 1e-8:
         raise _refusal(name, raw, f"{wanted}; next to it is {write_number(on_step)}")
-    return float(number) if distribution._contains(float(number)) else on_step
+    # 0.3 rather than 3 * 0.1, where that counts as on the step as well.
+    rounded = float(f"{number:.12g}")
+    return rounded if distribution._contains(rounded) else on_step
 
 
 def _to_number(name: str, raw: Any, wanted: str) -> int | float:

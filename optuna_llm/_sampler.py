@@ -216,7 +216,7 @@ class LLMSampler(BaseSampler):
 
     def _ask_model(self, study: Study, view: _View, problem: Problem, request: Request) -> _Answer:
         """One proposal, or why there is none, after as many calls as are allowed for it."""
-        answer = _Answer(ReplyError(""))
+        answer = _Answer(ReplyError("nobody has asked yet"))
         while True:
             messages = view.render(problem, request, self._max_prompt_tokens)
             started = time.monotonic()
@@ -233,8 +233,10 @@ class LLMSampler(BaseSampler):
                 return answer.add(usage, completion.model, proposal)
             except ReplyError as error:
                 answer = answer.add(usage, completion.model, error)
-                if answer.usage.calls > self._max_reply_retries:
-                    return answer
+                calls = answer.usage.calls
+                if calls > self._max_reply_retries:
+                    says = f"Trial {request.number}: no usable reply in {calls} calls; {error}"
+                    return replace(answer, outcome=ReplyError(says))
                 _logger.info("Trial %d: the reply is sent back: %s", request.number, error)
                 request = replace(request, rejected=(completion.text, str(error)))
 
@@ -245,8 +247,10 @@ class LLMSampler(BaseSampler):
         own_space = self._base_sampler.infer_relative_search_space(study, trial)
         sampled = self._base_sampler.sample_relative(study, trial, own_space)
         values = {name: sampled[name] for name in search_space if name in sampled}
-        # The rest one by one, each in sight of those before, as an objective would ask.
+        # The rest one by one, each in sight of those before, as an objective would ask; what a
+        # sampler's before_trial has written is in the storage only.
         trial = copy.copy(trial)
+        trial.system_attrs = study._storage.get_trial_system_attrs(trial._trial_id)
         trial.params = trial.params | values
         trial.distributions = trial.distributions | {n: search_space[n] for n in values}
         for name, distribution in search_space.items():

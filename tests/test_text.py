@@ -1,0 +1,240 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.trial import FixedTrial
+from optuna.trial import TrialState
+import pytest
+
+from optuna_llm import explain_failures
+from optuna_llm import get_texts
+from optuna_llm import LLMError
+from optuna_llm import LLMSampler
+from optuna_llm import report_feedback
+from optuna_llm import suggest_text
+from optuna_llm.testing import ScriptedModel
+from optuna_llm.testing import write_reply
+
+
+def objective(trial: optuna.Trial) -> float:
+    x = trial.suggest_float("x", 0, 1)
+    return x + len(suggest_text(trial, "code", "start", language="python"))
+
+
+def count_replies(text: str = "proposal") -> ScriptedModel:
+    """A model whose every proposal is a new one."""
+    numbers = iter(range(1, 10**6))
+    return ScriptedModel(
+        lambda _: write_reply({"x": (n := next(numbers)) / 10**6}, {"code": f"{text} {n}"})
+    )
+
+
+def test_trial_0_takes_the_initial_text_and_the_model_writes_the_next() -> None:
+    study = optuna.create_study(sampler=LLMSampler(model=count_replies()))
+    study.optimize(objective, n_trials=3)
+    assert [get_texts(t)["code"] for t in study.trials] == ["start", "proposal 1", "proposal 2"]
+    assert [t.user_attrs["llm:source"] for t in study.trials] == ["initial", "model", "model"]
+    assert study.trials[1].user_attrs["code"] == "proposal 1"
+
+
+def test_a_study_of_texts_alone_asks_the_model() -> None:
+    model = ScriptedModel([write_reply(texts={"word": "b"}), write_reply(texts={"word": "c"})])
+    study = optuna.create_study(sampler=LLMSampler(model=model))
+    study.optimize(lambda t: ord(suggest_text(t, "word", "a")), n_trials=3)
+    assert [t.value for t in study.trials] == [97, 98, 99]
+
+
+def test_asked_twice_in_one_trial_the_text_is_the_same_and_seen_in_user_attrs() -> None:
+    def twice(trial: optuna.Trial) -> float:
+        first = suggest_text(trial, "code", "start")
+        assert suggest_text(trial, "code", "start") == first == trial.user_attrs["code"]
+        assert get_texts(trial) == {"code": first}
+        return trial.suggest_float("x", 0, 1)
+
+    model = count_replies()
+    study = optuna.create_study(sampler=LLMSampler(model=model))
+    study.optimize(twice, n_trials=3)
+    assert len(model.calls) == 2
+
+
+def test_several_texts_of_one_trial_come_in_one_call() -> None:
+    def several(trial: optuna.Trial) -> float:
+        return len(suggest_text(trial, "a", "1")) + len(suggest_text(trial, "b", "2"))
+
+    model = ScriptedModel([write_reply(texts={"a": "three", "b": "four"})])
+    study = optuna.create_study(sampler=LLMSampler(model=model))
+    study.optimize(several, n_trials=2)
+    assert get_texts(study.trials[0]) == {"a": "1", "b": "2"}
+    assert get_texts(study.trials[1]) == {"a": "three", "b": "four"}
+
+
+def test_with_another_sampler_every_text_is_the_initial_one() -> None:
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    study.optimize(objective, n_trials=2)
+    assert [get_texts(t) for t in study.trials] == [{"code": "start"}] * 2
+
+
+def test_an_objective_run_again_on_the_best_trial_sees_its_texts() -> None:
+    study = optuna.create_study(sampler=LLMSampler(model=count_replies()))
+    study.optimize(objective, n_trials=3)
+    assert objective(study.best_trial) == study.best_value  # type: ignore[arg-type]
+
+
+def test_a_fixed_trial_holds_texts_as_params_or_attributes() -> None:
+    assert objective(FixedTrial({"x": 0.5, "code": "four"})) == 4.5  # type: ignore[arg-type]
+    trial = FixedTrial({"x": 0.5})
+    trial.set_user_attr("code", "three")
+    assert objective(trial) == 5.5  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("trial", [FixedTrial({"x": 1.0}), optuna.trial.create_trial(value=1.0)])
+def test_a_trial_that_does_not_run_must_hold_the_text(trial: Any) -> None:
+    with pytest.raises(ValueError, match="holds no text 'code': set it as a user attribute"):
+        suggest_text(trial, "code", "start")
+
+
+def test_an_enqueued_text_wins_and_the_rest_is_asked_for() -> None:
+    model = ScriptedModel([write_reply({"x": 0.5}), write_reply(texts={"code": "theirs"})])
+    study = optuna.create_study(sampler=LLMSampler(model=model))
+    study.optimize(objective, n_trials=1)
+    study.enqueue_trial({"x": 0.25}, user_attrs={"code": "mine"})
+    study.enqueue_trial({}, user_attrs={"code": "mine too"})
+    study.enqueue_trial({"x": 0.75})
+    study.optimize(objective, n_trials=3)
+    seen = [(t.params["x"], get_texts(t)["code"]) for t in study.trials[1:]]
+    assert seen == [(0.25, "mine"), (0.5, "mine too"), (0.75, "theirs")]
+    assert [t.user_attrs["llm:source"] for t in study.trials[1:]] == ["user"] * 3
+    first, second = (messages[1].content for messages in model.calls)
+    assert "stays as it is:\ncode:\n```\nmine too\n```" in first
+    assert 'stays as it is:\nnumbers: {"x": 0.75}' in second
+
+
+def test_an_enqueued_trial_may_be_trial_0() -> None:
+    study = optuna.create_study(sampler=LLMSampler(model=ScriptedModel([])))
+    study.enqueue_trial({"x": 0.25}, user_attrs={"code": "mine"})
+    study.optimize(objective, n_trials=1)
+    assert study.trials[0].value == 4.25
+    assert study.trials[0].user_attrs["llm:source"] == "user"
+
+
+def test_an_enqueued_text_that_is_none_is_refused() -> None:
+    study = optuna.create_study(sampler=LLMSampler(model=ScriptedModel([])))
+    study.enqueue_trial({"x": 0.25}, user_attrs={"code": 5})
+    with pytest.raises(ValueError, match="was given 5 for the text 'code'"):
+        study.optimize(objective, n_trials=1)
+
+
+@pytest.mark.parametrize(
+    "name", ["", " ", "llm:x", "feedback", "code:1", 'a"b', "a<b", "a\nb", "\ud800", None]
+)
+def test_a_name_that_cannot_be_used_is_refused(name: Any) -> None:
+    trial = optuna.create_study().ask()
+    with pytest.raises(ValueError, match="name"):
+        suggest_text(trial, name, "start")
+
+
+def test_a_name_that_a_number_has_is_refused_either_way_round() -> None:
+    study = optuna.create_study(sampler=LLMSampler(model="offline"))
+    trial = study.ask()
+    trial.suggest_float("x", 0, 1)
+    with pytest.raises(ValueError, match="'x' is a number parameter"):
+        suggest_text(trial, "x", "start")
+    suggest_text(trial, "code", "start")
+    with pytest.raises(ValueError, match="'code' is a text parameter"):
+        trial.suggest_float("code", 0, 1)
+
+
+def test_an_initial_text_that_is_no_string_is_refused() -> None:
+    with pytest.raises(ValueError, match="initial text of 'code' must be a string: 5"):
+        suggest_text(optuna.create_study().ask(), "code", 5)  # type: ignore[arg-type]
+
+
+def test_a_new_process_knows_of_texts_before_its_first_trial(tmp_path: Path) -> None:
+    storage = f"sqlite:///{tmp_path}/study.db"
+    study = optuna.create_study(
+        storage=storage, study_name="s", sampler=LLMSampler("T", model="offline")
+    )
+    study.ask().suggest_float("x", 0, 1)
+    suggest_text(study.ask(), "code", "start", description="A program.", language="python")
+    attributes = optuna.load_study(storage=storage, study_name="s").user_attrs
+    assert attributes["llm:text:code"] == {
+        "description": "A program.",
+        "language": "python",
+        "initial": "start",
+    }
+    assert attributes["llm:task"] == "T"
+
+
+@pytest.mark.parametrize("size", [1, 59_000, 70_000, 300_000])
+@pytest.mark.parametrize("letter", ["a", "\n", "é", "字", "😀", "\x00", "\ud800"])
+def test_a_text_of_any_length_makes_the_round_trip(size: int, letter: str, tmp_path: Path) -> None:
+    text = letter * size + "end"
+    study = optuna.create_study(storage=f"sqlite:///{tmp_path}/study.db")
+    study.optimize(lambda t: len(suggest_text(t, "code", text)), n_trials=1)
+    (trial,) = study.trials
+    assert get_texts(trial) == {"code": text}
+    assert suggest_text(trial, "code", "other") == text
+    pieces = [v for k, v in trial.user_attrs.items() if k.startswith("code")]
+    assert all(len(json.dumps(piece)) <= 60_000 for piece in pieces)
+
+
+def test_feedback_is_stored_and_the_last_word_counts() -> None:
+    def talk(trial: optuna.Trial) -> float:
+        report_feedback(trial, "first")
+        report_feedback(trial, "last")
+        return 0.0
+
+    study = optuna.create_study()
+    study.optimize(talk, n_trials=1)
+    assert study.trials[0].user_attrs == {"feedback": "last"}
+
+
+def test_feedback_too_long_to_be_stored_keeps_its_beginning_and_end() -> None:
+    trial = optuna.create_study().ask()
+    report_feedback(trial, "begin" + "字" * 100_000 + "end")
+    stored = trial.user_attrs["feedback"]
+    assert stored.startswith("begin")
+    assert stored.endswith("end")
+    assert "100,008 characters in all" in stored
+
+
+def test_feedback_that_is_no_string_is_refused() -> None:
+    with pytest.raises(TypeError, match=r"must be a string: 0\.5"):
+        report_feedback(optuna.create_study().ask(), 0.5)  # type: ignore[arg-type]
+
+
+def test_the_traceback_of_a_failure_becomes_feedback_and_the_exception_goes_on() -> None:
+    @explain_failures
+    def fail(trial: optuna.Trial) -> float:
+        report_feedback(trial, "So far so good.")
+        raise RuntimeError("it broke")
+
+    study = optuna.create_study()
+    with pytest.raises(RuntimeError, match="it broke"):
+        study.optimize(fail, n_trials=1)
+    feedback = study.trials[0].user_attrs["feedback"]
+    assert feedback.startswith("So far so good.\nTraceback")
+    assert feedback.endswith("RuntimeError: it broke")
+    assert "explained" not in feedback
+    assert fail.__name__ == "fail"
+
+
+def test_pruning_is_no_failure() -> None:
+    @explain_failures
+    def prune(trial: optuna.Trial) -> float:
+        raise optuna.TrialPruned
+
+    study = optuna.create_study()
+    study.optimize(prune, n_trials=1)
+    assert study.trials[0].state == TrialState.PRUNED
+    assert study.trials[0].user_attrs == {}
+
+
+def test_a_model_that_gives_no_proposal_is_no_failure_of_the_candidate() -> None:
+    study = optuna.create_study(sampler=LLMSampler(model=ScriptedModel(lambda _: "No.")))
+    study.optimize(explain_failures(objective), n_trials=2, catch=LLMError)
+    assert study.trials[1].state == TrialState.FAIL
+    assert "feedback" not in study.trials[1].user_attrs
