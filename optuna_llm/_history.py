@@ -43,7 +43,8 @@ class History:
         self._by_number: dict[int, TrialRecord] = {}
         self._space_used: dict[str, tuple[int, BaseDistribution]] = {}
         self._uses: dict[str, int] = {}
-        self._n_complete = 0
+        self._n_asked = 0
+        self._first_texts: dict[tuple[str, str], TrialRecord] = {}
         self._keys: dict[frozenset[str], dict[_Key, int]] = {}
         self._shapes: set[frozenset[str]] = set()
         self.finished: list[TrialRecord] = []
@@ -75,8 +76,12 @@ class History:
 
     @property
     def leaders(self) -> list[TrialRecord]:
-        """The best complete trials, best last; of several objectives some of the Pareto front."""
-        return spread(self._best, self._n_leaders)[::-1]
+        """The best complete trials, best last; of several objectives some of the Pareto front.
+
+        Infeasible ones only as long as none is feasible.
+        """
+        feasible = [record for record in self._best if not record.violation]
+        return spread(feasible or self._best, self._n_leaders)[::-1]
 
     @property
     def space(self) -> dict[str, BaseDistribution]:
@@ -89,13 +94,17 @@ class History:
 
     @property
     def conditional(self) -> frozenset[str]:
-        """Names of the parameters, texts too, that some complete trial did without."""
+        """Names of the parameters, texts too, that some trial did without, failed ones aside."""
         names = self._space_used.keys() | self._uses.keys()
-        return frozenset(n for n in names if self._uses.get(n, 0) < self._n_complete)
+        return frozenset(n for n in names if self._uses.get(n, 0) < self._n_asked)
 
     def find(self, number: int | None) -> TrialRecord | None:
         """The record of a finished trial, if there is one of this number."""
         return None if number is None else self._by_number.get(number)
+
+    def find_same_text(self, name: str, text: str) -> TrialRecord | None:
+        """The first finished trial that has this text, up to blanks."""
+        return self._first_texts.get((name, _digest(text)))
 
     def latest_with(self, name: str) -> TrialRecord | None:
         """The trial that finished last and has a text of this name."""
@@ -142,14 +151,16 @@ class History:
         shape = frozenset(record.numbers) | frozenset(record.texts)
         self.finished.append(record)
         self._by_number[record.number] = record
+        for name, text in record.texts.items():
+            self._first_texts.setdefault((name, _digest(text)), record)
         self._keys.setdefault(shape, {}).setdefault(_key(record), record.number)
         self.constrained = self.constrained or bool(record.constraints)
         if record.state in (TrialState.COMPLETE, TrialState.PRUNED):
             self._shapes.add(shape)
-        if record.state == TrialState.COMPLETE:
-            self._n_complete += 1
+            self._n_asked += 1
             for name in shape:
                 self._uses[name] = self._uses.get(name, 0) + 1
+        if record.state == TrialState.COMPLETE:
             self._best = add_leader(self._best, record, self._directions, self._n_leaders)
 
     def _note_space(self, trial: FrozenTrial) -> None:

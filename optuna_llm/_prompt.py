@@ -37,15 +37,15 @@ from optuna_llm._records import TrialRecord
 CHARACTERS_PER_TOKEN = 4
 """How tokens are counted: a rule of thumb, since tokenizers differ and need downloads."""
 
-_Renderer: TypeAlias = Callable[[TrialRecord], str]
-_Holds: TypeAlias = Callable[[TrialRecord, str], bool]
+_IsShown: TypeAlias = Callable[[TrialRecord], bool]
+_Renderer: TypeAlias = Callable[[TrialRecord, _IsShown], str]
+_Finder: TypeAlias = Callable[[TrialRecord, str], TrialRecord | None]
+_Locator: TypeAlias = Callable[[TrialRecord, str, str], int | None]
 
 _MAX_FEEDBACK = 1_500
 _MAX_RATIONALE = 400
 _MAX_REPLY = 1_500
 _MAX_RUNNING = 20
-
-_LEADERS_WITH_TEXTS = 3
 
 _HISTORY = "# Trials so far, in the order they ended\n\n"
 
@@ -133,16 +133,14 @@ def _describe_reply(problem: Problem) -> str:
     return "\n".join(lines)
 
 
-def render_trial(
-    record: TrialRecord, parent: TrialRecord | None, objectives: Sequence[str], room: int
-) -> str:
+def render_trial(record: TrialRecord, objectives: Sequence[str], room: int, find: _Finder) -> str:
     """One block of the history.
 
     Args:
         record: The trial.
-        parent: The trial its texts were derived from, if it is known.
         objectives: Names of the objectives.
         room: How many characters one text may take; a longer one loses its middle.
+        find: Finds a trial that is shown too and whose text of a name this one's can be told by.
     """
     lines = [f"## Trial {record.number}: {_describe_result(record, objectives)}"]
     if record.numbers:
@@ -151,7 +149,7 @@ def render_trial(
         lines.append(f"constraints: {_write_numbers(record.constraints)}")
     if record.rationale:
         lines.append(f"rationale: {_one_line(record.rationale, _MAX_RATIONALE)}")
-    lines += [_render_text(record, name, parent, room) for name in record.texts]
+    lines += [_render_text(record, name, find(record, name), room) for name in record.texts]
     if record.feedback:
         lines.append(_render_feedback(record.feedback))
     return "\n".join(lines) + "\n\n"
@@ -171,7 +169,7 @@ def _describe_result(record: TrialRecord, objectives: Sequence[str]) -> str:
     return _write_values(record, objectives) + infeasible
 
 
-def _write_values(record: TrialRecord, objectives: Sequence[str], digits: int = 10) -> str:
+def _write_values(record: TrialRecord, objectives: Sequence[str], digits: int = 7) -> str:
     if record.values is None:
         return "no value"
     named = zip(objectives, record.values, strict=False)
@@ -183,24 +181,27 @@ def _write_numbers(numbers: Mapping[str, Number]) -> str:
     return _clean("{" + ", ".join(pairs) + "}")
 
 
-def _render_text(record: TrialRecord, name: str, parent: TrialRecord | None, room: int) -> str:
-    """The text, or what it changes in its parent's where that is shorter."""
+def _render_text(record: TrialRecord, name: str, known: TrialRecord | None, room: int) -> str:
+    """The text, or what it changes in a known one where that is shorter."""
     text = _clean(record.texts[name])
-    former = _clean(parent.texts[name]) if parent and name in parent.texts else None
-    if parent is not None and former is not None:
-        if former.splitlines() == text.splitlines():
-            return f"{name}: the same as in trial {parent.number}"
-        diff = diff_texts(former, text)
+    if known is not None:
+        diff = diff_texts(_clean(known.texts[name]), text)
+        if not diff:
+            return f"{name}: the same as in trial {known.number}"
         if len(diff) < len(text):
             return (
-                f"{name}, changes to trial {parent.number}:\n{_fence(shorten(diff, room), 'diff')}"
+                f"{name}, changes to trial {known.number}:\n{_fence(shorten(diff, room), 'diff')}"
             )
     return f"{name}:\n{_fence(shorten(text, room))}"
 
 
 def diff_texts(old: str, new: str) -> str:
-    """What changes from the old text to the new, as a unified diff without its file names."""
-    lines = difflib.unified_diff(old.splitlines(), new.splitlines(), lineterm="", n=1)
+    """What changes from the old text to the new, as a unified diff without its file names.
+
+    Blanks at line ends do not count.
+    """
+    before, after = ([line.rstrip() for line in t.splitlines()] for t in (old, new))
+    lines = difflib.unified_diff(before, after, lineterm="", n=1)
     return "\n".join(list(lines)[2:])
 
 
@@ -212,14 +213,24 @@ def _render_feedback(feedback: str) -> str:
 class Transcript:
     """The history as text, block after block, each rendered once.
 
-    It only grows, until it is too long: then it is cut in one go to half of its room, to the
-    leaders and the trials that came last.
+    It only grows, until it is too long: then it is cut in one go to about half of its room, to
+    the leaders and the trials that came last. A text is told by what it changes in another only
+    where that other trial is shown before it.
     """
 
     def __init__(self) -> None:
         self._blocks: dict[int, str] = {}
-        self._shown: list[TrialRecord] = []
         self._n_read = 0
+
+    def __str__(self) -> str:
+        return "".join(self._blocks.values())
+
+    def __contains__(self, record: TrialRecord) -> bool:
+        return record.number in self._blocks
+
+    def holds(self, record: TrialRecord, text: str) -> bool:
+        """Whether the block of a trial is shown and has this text in it, whole."""
+        return text in self._blocks.get(record.number, "")
 
     def update(
         self,
@@ -234,29 +245,20 @@ class Transcript:
             finished: All finished trials in the order they finished in.
             leaders: Trials to be kept, best last.
             limit: Characters that the text may take.
-            render: What makes a block of a record.
+            render: Makes a block of a record, given what says whether a trial is shown.
         """
-        shown = [*self._shown, *finished[self._n_read :]]
+        left = limit - sum(map(len, self._blocks.values()))
+        for record in finished[self._n_read :]:
+            left -= self._append(record, render)
+            if left < 0:
+                break
         self._n_read = len(finished)
-        if not self._fits(shown, limit, render):
-            shown = self._cut(finished, leaders, limit // 2, render)
-            self._blocks = {r.number: self._blocks[r.number] for r in shown}
-        self._shown = shown
+        if left < 0:
+            self._cut(finished, leaders, limit, render)
 
-    def holds(self, record: TrialRecord, text: str) -> bool:
-        """Whether the block of a trial is shown and has this text in it, whole."""
-        return record in self._shown and text in self._blocks[record.number]
-
-    def __str__(self) -> str:
-        return "".join(self._blocks[record.number] for record in self._shown)
-
-    def _fits(self, shown: Sequence[TrialRecord], limit: int, render: _Renderer) -> bool:
-        # From the newest, so that of ten thousand trials only those are rendered that fit.
-        for record in reversed(shown):
-            limit -= len(self._block(record, render))
-            if limit < 0:
-                return False
-        return True
+    def _append(self, record: TrialRecord, render: _Renderer) -> int:
+        self._blocks[record.number] = block = render(record, self.__contains__)
+        return len(block)
 
     def _cut(
         self,
@@ -264,24 +266,27 @@ class Transcript:
         leaders: Sequence[TrialRecord],
         limit: int,
         render: _Renderer,
-    ) -> list[TrialRecord]:
-        kept: set[int] = set()
-        for record in reversed(leaders):
-            if (size := len(self._block(record, render))) <= limit:
-                limit -= size
-                kept.add(record.number)
+    ) -> None:
+        best = {record.number for record in leaders}
+        room = limit // 2
+        latest: list[TrialRecord] = []
         for record in reversed(finished):
-            if record.number not in kept:
-                limit -= len(self._block(record, render))
-                if limit < 0:
-                    break
-                kept.add(record.number)
-        return [record for record in finished if record.number in kept]
-
-    def _block(self, record: TrialRecord, render: _Renderer) -> str:
-        if record.number not in self._blocks:
-            self._blocks[record.number] = render(record)
-        return self._blocks[record.number]
+            room -= len(render(record, lambda _: True))
+            if room < 0:
+                break
+            latest.append(record)
+        # Without the trials that they were told by, some blocks grow: then there is room for
+        # fewer of them, and of the leaders for the best ones only.
+        while True:
+            kept = best | {record.number for record in latest}
+            self._blocks = {}
+            sizes = [self._append(r, render) for r in finished if r.number in kept]
+            if sum(sizes) <= limit:
+                return
+            if latest:
+                latest = latest[: len(latest) // 2]
+            else:
+                best = {record.number for record in leaders[len(leaders) - len(best) + 1 :]}
 
 
 @dataclass(frozen=True)
@@ -330,20 +335,28 @@ def render_prompt(
     room = max_tokens * CHARACTERS_PER_TOKEN - len(system)
     names = [name for name, _ in problem.objectives]
 
-    def render(record: TrialRecord) -> str:
-        return render_trial(record, history.find(record.parent), names, room // 4)
+    def render(record: TrialRecord, is_shown: _IsShown) -> str:
+        def find(record: TrialRecord, name: str) -> TrialRecord | None:
+            known = (history.find_same_text(name, record.texts[name]), history.find(record.parent))
+            shown = (r for r in known if r is not None and r is not record and is_shown(r))
+            return next((r for r in shown if name in r.texts), None)
 
-    def tail(holds: _Holds) -> str:
-        closing = _render_request(problem, request, names, max(0, room))
-        left = room // 2 - len(closing)
-        best = _render_leaders(request.leaders, names, left * 3 // 4, holds)
-        start = _render_start(problem, history, left * 3 // 4)
-        running = _render_running(request.running, left // 4, render)
-        return best + start + running + closing
+        return render_trial(record, names, room // 4, find)
+
+    def locate(record: TrialRecord, name: str, fenced: str) -> int | None:
+        same = history.find_same_text(name, record.texts[name])
+        holders = (r.number for r in (record, same) if r and transcript.holds(r, fenced))
+        return next(holders, None)
+
+    def tail(locate: _Locator, is_shown: _IsShown) -> str:
+        best = _render_leaders(request.leaders, names)
+        limit = max(0, room // 8)
+        running = _render_running(request.running, limit, lambda r: render(r, is_shown))
+        return best + running + _render_request(problem, request, names, max(0, room), locate)
 
     # What stands in full in the transcript need not stand in the tail, but how much of the
     # transcript fits depends on the tail: so room is kept for the longest that it can be.
-    reserved = len(tail(lambda record, text: False)) + len(_HISTORY)
+    reserved = len(tail(lambda *_: None, lambda _: False)) + len(_HISTORY)
     if room < reserved:
         raise ValueError(
             f"max_prompt_tokens={max_tokens} is too small for this study: its parameters take "
@@ -352,53 +365,24 @@ def render_prompt(
         )
     transcript.update(history.finished, request.leaders, room - reserved, render)
     told = str(transcript)
-    user = (_HISTORY + told if told else "") + tail(transcript.holds)
+    user = (_HISTORY + told if told else "") + tail(locate, transcript.__contains__)
     return Message("system", system), Message("user", user)
 
 
-def _render_leaders(
-    leaders: Sequence[TrialRecord], names: Sequence[str], limit: int, holds: _Holds
-) -> str:
-    """The best trials with their texts, as many as there is room for, best last."""
+def _render_leaders(leaders: Sequence[TrialRecord], names: Sequence[str]) -> str:
+    """The best trials, a line each, values to as many digits as tell them apart."""
     if not leaders:
         return ""
     digits = _digits_to_tell([value for r in leaders for value in r.values or ()])
-    blocks: list[str] = []
-    shown: dict[tuple[str, str], int] = {}
-    for rank, leader in enumerate(reversed(leaders)):
-        room = limit - sum(map(len, blocks))
-        block = _render_leader(leader, names, digits, room, holds, shown)
-        if rank and (len(block) > room or (leader.texts and rank == _LEADERS_WITH_TEXTS)):
-            break
-        blocks.insert(0, block)
+    title = "The best trials, the best last"
     if len(names) > 1:
-        title = "# Trials that no other beats in every objective"
-    else:
-        title = "# The best trial" if len(blocks) == 1 else "# The best trials, the best last"
-    return f"{title}\n\n" + "".join(blocks)
-
-
-def _render_leader(
-    leader: TrialRecord,
-    names: Sequence[str],
-    digits: int,
-    room: int,
-    holds: _Holds,
-    shown: dict[tuple[str, str], int],
-) -> str:
-    infeasible = ", infeasible" if leader.violation else ""
-    lines = [f"## Trial {leader.number}: {_write_values(leader, names, digits)}{infeasible}"]
-    if leader.numbers:
-        lines.append(f"numbers: {_write_numbers(leader.numbers)}")
-    for name, text in leader.texts.items():
-        first = shown.setdefault((name, text), leader.number)
-        fenced = _fence(_clean(text))
-        if first != leader.number:
-            lines.append(f"{name}: the same as in trial {first}")
-        elif holds(leader, fenced):
-            lines.append(f"{name}: in full above, at trial {leader.number}")
-        else:
-            lines.append(f"{name}:\n{_fence(shorten(_clean(text), max(0, room - 200)))}")
+        title = "Trials that no other beats in every objective"
+    lines = [f"# {title}", ""]
+    for leader in leaders:
+        infeasible = ", infeasible" if leader.violation else ""
+        numbers = f" {_write_numbers(leader.numbers)}" if leader.numbers else ""
+        values = _write_values(leader, names, digits)
+        lines.append(f"- trial {leader.number}: {values}{infeasible}{numbers}")
     return "\n".join(lines) + "\n\n"
 
 
@@ -411,18 +395,9 @@ def _digits_to_tell(values: Sequence[float]) -> int:
     return 17
 
 
-def _render_start(problem: Problem, history: History, limit: int) -> str:
-    """The initial texts, as long as no trial shows what such a text is like."""
-    known = {name for r in [*history.finished[:1], *history.running] for name in r.texts}
-    blocks = [
-        f"{t.name}:\n{_fence(shorten(_clean(t.initial), limit))}\n"
-        for t in problem.texts
-        if t.initial is not None and t.name not in known and history.latest_with(t.name) is None
-    ]
-    return "# The starting point\n\n" + "\n".join(blocks) + "\n" if blocks else ""
-
-
-def _render_running(running: Sequence[TrialRecord], limit: int, render: _Renderer) -> str:
+def _render_running(
+    running: Sequence[TrialRecord], limit: int, render: Callable[[TrialRecord], str]
+) -> str:
     """The trials that run elsewhere, the newest that there is room for."""
     blocks: list[str] = []
     for record in reversed(running[-_MAX_RUNNING:]):
@@ -435,13 +410,14 @@ def _render_running(running: Sequence[TrialRecord], limit: int, render: _Rendere
     return "# Running now, their results not yet known: do not repeat them\n\n" + "".join(blocks)
 
 
-def _render_request(problem: Problem, request: Request, names: Sequence[str], room: int) -> str:
-    lines = ["# Now", f"Propose trial {request.number}{_render_aim(request, names)}"]
-    if request.parent is not None and problem.texts:
-        wanted = " and ".join(f'"{t.name}"' for t in problem.texts)
-        lines.append(f"Start from {wanted} of trial {request.parent.number}.")
+def _render_request(
+    problem: Problem, request: Request, names: Sequence[str], room: int, locate: _Locator
+) -> str:
+    lines = ["# Now", "", f"Propose trial {request.number}{_render_aim(request, names)}"]
+    for parameter in problem.texts:
+        lines += _render_start(parameter, request.parent, room // 2 // len(problem.texts), locate)
     if request.fixed or request.given:
-        lines.append("The user has set part of it already, which stays as it is:")
+        lines.append("The user has set a part of this trial, which stays as it is:")
     if request.fixed:
         lines.append(f"numbers: {_write_numbers(request.fixed)}")
     for name, text in request.given.items():
@@ -451,11 +427,31 @@ def _render_request(problem: Problem, request: Request, names: Sequence[str], ro
         lines += [
             "",
             "# Your last reply could not be used",
+            "",
             f"It was:\n{_fence(shorten(_clean(reply), min(_MAX_REPLY, room // 8)))}",
             f"What is wrong: {_one_line(reason, min(_MAX_REPLY, room // 8))}",
             "Answer again, the whole of it.",
         ]
     return "\n".join(lines) + "\n"
+
+
+def _render_start(
+    parameter: TextParameter, parent: TrialRecord | None, room: int, locate: _Locator
+) -> list[str]:
+    """What to derive the next text from: the parent's text, or else the initial one."""
+    name = parameter.name
+    if parent is None or name not in parent.texts:
+        initial = parameter.initial
+        if initial is None:
+            return []
+        return [f'Start from this "{name}":\n{_fence(shorten(_clean(initial), room))}']
+    text = _clean(parent.texts[name])
+    holder = locate(parent, name, _fence(text))
+    if holder is None:
+        start = _fence(shorten(text, room))
+        return [f'Start from "{name}" of trial {parent.number}, which is:\n{start}']
+    where = "" if holder == parent.number else f" at trial {holder}"
+    return [f'Start from "{name}" of trial {parent.number}, in full above{where}.']
 
 
 def _render_aim(request: Request, names: Sequence[str]) -> str:

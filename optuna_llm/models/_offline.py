@@ -21,8 +21,10 @@ _NUMBER_LINE = re.compile(
 _RANGE = re.compile(r"(\S+) to ([^\s,]+)(, log scale)?(?:, in steps of (\S+))?")
 _TEXT_LINE = re.compile(r'^<text name="([^"]*)">$', re.MULTILINE)
 _TRIAL = re.compile(r"^## Trial (\d+): ", re.MULTILINE)
-_VALUES = re.compile(r"^numbers: (\{.*\})$", re.MULTILINE)
+_LEADER = re.compile(r"^- trial \d+: [^{\n]*(\{.*\})$", re.MULTILINE)
 _WANTED = re.compile(r"^Propose trial (\d+)", re.MULTILINE)
+_REJECTED = "\n# Your last reply could not be used\n"
+_MULTILINE = re.MULTILINE | re.DOTALL
 _LITERAL = re.compile(r"(?<![\w.])\d+\.?\d*(?:[eE][-+]?\d+)?(?![\w.])")
 
 
@@ -53,16 +55,16 @@ class OfflineModel:
         wanted = _WANTED.search(user.content)
         # From a factor of about 2 in the first trials to a few percent after a hundred.
         width = max(0.04, 0.7 * 0.97 ** int(wanted[1] if wanted else 0))
-        block = _find_best(user.content)
-        values = _VALUES.search(block)
-        best: dict[str, Number] = json.loads(values[1]) if values else {}
+        leaders = _LEADER.findall(user.content)
+        best: dict[str, Number] = json.loads(leaders[-1]) if leaders else {}
         parameters = {
             json.loads(m[1]): (m[2], m[3]) for m in _NUMBER_LINE.finditer(system.content)
         }
         texts = _TEXT_LINE.findall(system.content)
         # Few changes at a time are easier to be right with; at least one there must be.
         knobs = len(parameters) + len(texts)
-        chosen = {rng.randrange(knobs)} | {i for i in range(knobs) if rng.random() < 0.4}
+        share = 1.0 if _REJECTED in user.content else 0.4
+        chosen = {rng.randrange(knobs)} | {i for i in range(knobs) if rng.random() < share}
         lines = ["<rationale>Stand-in model: changed numbers of the best trial.</rationale>"]
         numbers = {
             name: _change_number(best.get(name), *words, width if i in chosen else 0.0, rng)
@@ -71,32 +73,26 @@ class OfflineModel:
         if numbers:
             lines.append(f"<numbers>{json.dumps(numbers)}</numbers>")
         for i, name in enumerate(texts, start=len(parameters)):
-            text = _find_text(user.content, block, name)
-            text = _change_text(text, width, rng) if i in chosen else text
+            text = _find_text(user.content, name)
+            text = _change_text(text, width, share, rng) if i in chosen else text
             lines += [f'<text name="{name}">', text, "</text>"]
         return Completion("\n".join(lines), "offline")
 
 
-def _find_best(prompt: str) -> str:
-    """The block of the best trial; while there is none, of the start or the last trial."""
-    prompt = prompt[: prompt.rindex("\n# Now\n")] if "\n# Now\n" in prompt else prompt
-    for heading in ("# The best trial", "# Trials that no other", "# The starting point", "# "):
-        if (start := prompt.rfind(f"\n{heading}")) >= 0 or prompt.startswith(heading):
-            section = prompt[max(0, start) :]
-            section = re.split(r"\n# Running now", section)[0]
-            trials = list(_TRIAL.finditer(section))
-            return section[trials[-1].start() :] if trials else section
-    return ""
-
-
-def _find_text(prompt: str, block: str, name: str) -> str:
-    """The text that a block gives, there or at the trial that it points to."""
-    label = re.escape(name)
-    if pointer := re.search(rf"^{label}: in full above, at trial (\d+)$", block, re.MULTILINE):
-        starts = [m for m in _TRIAL.finditer(prompt) if m[1] == pointer[1]]
-        block = prompt[starts[0].start() :] if starts else ""
-    fence = re.search(rf"^{label}:\n(`{{3,}})\n(.*?)\n\1$", block, re.MULTILINE | re.DOTALL)
-    return fence[2] if fence else ""
+def _find_text(prompt: str, name: str) -> str:
+    """The text to start from: in the request, or where the request points to."""
+    begin = rf'^Start from (?:this )?"{re.escape(name)}"'
+    if text := re.search(rf"{begin}[^\n]*:\n(`{{3,}})\n(.*?)\n\1$", prompt, _MULTILINE):
+        return text[2]
+    pointer = re.search(
+        rf"{begin} of trial (\d+), in full above(?: at trial (\d+))?", prompt, _MULTILINE
+    )
+    if pointer is None:
+        return ""
+    number = pointer[2] or pointer[1]
+    block = prompt[next(m.start() for m in _TRIAL.finditer(prompt) if m[1] == number) :]
+    text = re.search(rf"^{re.escape(name)}:\n(`{{3,}})\n(.*?)\n\1$", block, _MULTILINE)
+    return text[2] if text else ""
 
 
 def _change_number(
@@ -129,12 +125,11 @@ def _change_number(
     return round(at) if kind.startswith("int") else at
 
 
-def _change_text(text: str, width: float, rng: random.Random) -> str:
+def _change_text(text: str, width: float, share: float, rng: random.Random) -> str:
     """The text with some of its number literals changed; without any, with two words swapped."""
     literals = list(_LITERAL.finditer(text))
     if not literals:
         return _swap_words(text, rng)
-    share = 1 / len(literals)
     chosen = {rng.randrange(len(literals))}
     chosen |= {i for i in range(len(literals)) if rng.random() < share}
     for i in sorted(chosen, reverse=True):
@@ -146,10 +141,12 @@ def _change_text(text: str, width: float, rng: random.Random) -> str:
 def _change_literal(literal: str, width: float, rng: random.Random) -> str:
     value = float(literal)
     changed = value * math.exp(rng.gauss(0, 1.5 * width)) if value else abs(rng.gauss(0, width))
-    if literal.isdigit():
-        whole = round(changed)
-        return str(whole if whole != int(literal) else max(0, whole + rng.choice((-1, 1))))
-    return write_number(float(f"{changed:.4g}"))
+    if not literal.isdigit():
+        return write_number(float(f"{changed:.4g}"))
+    whole = round(changed)
+    if whole == int(literal):
+        whole += rng.choice((-1, 1)) if whole else 1
+    return str(whole)
 
 
 def _swap_words(text: str, rng: random.Random) -> str:

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
-import inspect
 import ipaddress
 import json
 import os
@@ -87,8 +86,11 @@ class OpenAIModel:
         taken = [parameter for parameter in _OURS if parameter in parameters]
         if taken:
             raise ValueError(f"{taken[0]!r} is set by optuna_llm and cannot be a parameter.")
-        if client is not None and inspect.iscoroutinefunction(client.chat.completions.create):
-            raise ValueError("client must be an openai.OpenAI, not an asynchronous client.")
+        if client is not None:
+            import openai
+
+            if not isinstance(client, openai.OpenAI):
+                raise ValueError(f"client must be an openai.OpenAI: {client!r}.")
         self.name = name
         self._base_url = base_url or os.environ.get("OPENAI_BASE_URL") or None
         self._api_key = api_key

@@ -1,0 +1,313 @@
+"""Over real HTTP, through the real client, to a server on this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+import copy
+import json
+import pickle
+import socket
+import threading
+import time
+from typing import Any
+
+import openai
+import optuna
+from optuna.trial import TrialState
+import pytest
+from pytest_httpserver import HTTPServer
+from werkzeug import Request
+from werkzeug import Response
+
+from optuna_llm import LLMSampler
+from optuna_llm import Message
+from optuna_llm import ModelError
+from optuna_llm import ModelSetupError
+from optuna_llm import OfflineModel
+from optuna_llm import OpenAIModel
+from optuna_llm import suggest_text
+from optuna_llm import Usage
+from optuna_llm.models import resolve_model
+
+
+MESSAGES = (Message("system", "Be brief."), Message("user", "Hello? é 字 😀"))
+PATH = "/v1/chat/completions"
+
+
+def completion(text: str | None, **fields: Any) -> dict[str, Any]:
+    message = {"role": "assistant", "content": text}
+    return {
+        "id": "1",
+        "object": "chat.completion",
+        "created": 0,
+        "model": "served-model-1",
+        "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
+        **fields,
+    }
+
+
+@pytest.fixture(scope="session")
+def make_httpserver() -> Iterator[HTTPServer]:
+    """One server for all tests, since stopping one takes half a second."""
+    with HTTPServer(threaded=True) as server:
+        yield server
+
+
+@pytest.fixture
+def server(httpserver: HTTPServer) -> HTTPServer:
+    return httpserver
+
+
+def connect(server: HTTPServer, name: str = "some-model", **arguments: Any) -> OpenAIModel:
+    return OpenAIModel(name, base_url=server.url_for("/v1"), **arguments)
+
+
+def test_a_mixed_study_runs_against_a_server_and_sends_what_is_needed_only(
+    server: HTTPServer,
+) -> None:
+    offline = OfflineModel(0)
+    bodies: list[dict[str, Any]] = []
+
+    def answer(request: Request) -> Response:
+        body = json.loads(request.get_data())
+        bodies.append(body)
+        reply = offline.complete([Message(**message) for message in body["messages"]]).text
+        usage = {
+            "prompt_tokens": 1000 + len(bodies),
+            "completion_tokens": 50,
+            "prompt_tokens_details": {"cached_tokens": 900},
+            "completion_tokens_details": {"reasoning_tokens": 20},
+        }
+        return Response(json.dumps(completion(reply, usage=usage)), mimetype="application/json")
+
+    def objective(trial: optuna.Trial) -> float:
+        x = trial.suggest_float("x", -10, 10)
+        kind = trial.suggest_categorical("kind", ["a", None, 3])
+        return x * x + float(suggest_text(trial, "code", "12.5")) + (kind != "a")
+
+    server.expect_request(PATH, method="POST").respond_with_handler(answer)
+    study = optuna.create_study(sampler=LLMSampler("Go down.", model=connect(server), seed=0))
+    study.optimize(objective, n_trials=20)
+    assert [t.state for t in study.trials] == [TrialState.COMPLETE] * 20
+    assert [t.user_attrs["llm:source"] for t in study.trials] == ["initial"] + ["model"] * 19
+    assert study.best_value < study.trials[0].value  # type: ignore[operator]
+    assert len(bodies) >= 19
+    for body in bodies:
+        assert body.keys() == {"model", "messages"}
+        assert body["model"] == "some-model"
+        assert [message["role"] for message in body["messages"]] == ["system", "user"]
+    last = study.trials[-1].user_attrs
+    assert last["llm:model"] == "served-model-1"
+    assert last["llm:prompt_tokens"] == 1000 + len(bodies)
+    assert (last["llm:cached_tokens"], last["llm:completion_tokens"]) == (900, 50)
+    assert last["llm:reasoning_tokens"] == 20
+
+
+def test_parameters_of_the_user_are_sent_as_given(server: HTTPServer) -> None:
+    sent: list[dict[str, Any]] = []
+
+    def answer(request: Request) -> Response:
+        sent.append(json.loads(request.get_data()))
+        assert request.headers["Authorization"] == "Bearer sk-test"
+        return Response(json.dumps(completion("Hi")), mimetype="application/json")
+
+    server.expect_request(PATH).respond_with_handler(answer)
+    model = connect(server, api_key="sk-test", temperature=0.5, extra_body={"top_k": 3})
+    assert model.complete(MESSAGES).text == "Hi"
+    assert sent[0] == {
+        "model": "some-model",
+        "messages": [vars(message) for message in MESSAGES],
+        "temperature": 0.5,
+        "top_k": 3,
+    }
+
+
+@pytest.mark.parametrize(
+    ("usage", "read"),
+    [
+        (None, Usage()),
+        ({"prompt_tokens": 5, "completion_tokens": None}, Usage(prompt_tokens=5)),
+        ({"prompt_tokens": 9, "prompt_cache_hit_tokens": 4}, Usage(9, 4)),
+        ({"prompt_tokens": "many", "prompt_tokens_details": None}, Usage()),
+    ],
+)
+def test_usage_is_read_from_what_servers_send(server: HTTPServer, usage: Any, read: Usage) -> None:
+    server.expect_request(PATH).respond_with_json(completion("Hi", usage=usage))
+    assert connect(server).complete(MESSAGES).usage == read
+
+
+def test_a_reply_without_content_is_an_empty_text(server: HTTPServer) -> None:
+    server.expect_request(PATH).respond_with_json(completion(None))
+    assert connect(server).complete(MESSAGES).text == ""
+
+
+OPENAI_ERROR = {"error": {"message": "wrong, said the server", "code": "some_code"}}
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 422])
+@pytest.mark.parametrize(
+    "body", [OPENAI_ERROR, {"detail": "wrong, said the server"}, "wrong, said the server"]
+)
+def test_a_refusal_for_good_ends_the_study_and_names_its_cause(
+    server: HTTPServer, status: int, body: Any
+) -> None:
+    server.expect_request(PATH).respond_with_json(body, status=status)
+    study = optuna.create_study(sampler=LLMSampler(model=connect(server)))
+    with pytest.raises(ModelSetupError, match=f"{status} to 'some-model'.*wrong, said the server"):
+        study.optimize(lambda t: t.suggest_float("x", 0, 1), n_trials=5)
+    assert [t.state for t in study.trials] == [TrialState.COMPLETE, TrialState.FAIL]
+    assert len(server.log) == 1
+
+
+def test_a_used_up_quota_is_a_refusal_for_good(server: HTTPServer) -> None:
+    body = {"error": {"message": "pay first", "code": "insufficient_quota"}}
+    server.expect_request(PATH).respond_with_json(body, status=429)
+    client = openai.OpenAI(api_key="x", base_url=server.url_for("/v1"), max_retries=0)
+    with pytest.raises(ModelSetupError, match="pay first"):
+        OpenAIModel("m", client=client).complete(MESSAGES)
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+def test_what_passes_is_an_error_that_numbers_fall_back_on(
+    server: HTTPServer, status: int
+) -> None:
+    server.expect_request(PATH).respond_with_json(OPENAI_ERROR, status=status)
+    client = openai.OpenAI(api_key="x", base_url=server.url_for("/v1"), max_retries=0)
+    study = optuna.create_study(sampler=LLMSampler(model=OpenAIModel("m", client=client)))
+    study.optimize(lambda t: t.suggest_float("x", 0, 1), n_trials=2)
+    assert study.trials[1].user_attrs["llm:source"] == "fallback"
+    assert f"answered {status}" in study.trials[1].user_attrs["llm:error"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"not JSON",
+        b"<html>A proxy's page</html>",
+        b"[]",
+        b"null",
+        b'{"choices": []}',
+        b'{"choices": null}',
+        b'{"error": {"message": "with status 200"}}',
+        b'{"choices": [{"message": null}]}',
+        b"[" * 100_000,
+        b"\xff\xfe",
+    ],
+)
+def test_a_body_that_is_no_completion_is_a_model_error(server: HTTPServer, body: bytes) -> None:
+    server.expect_request(PATH).respond_with_data(body, content_type="application/json")
+    with pytest.raises(ModelError, match="localhost sent no chat completion"):
+        connect(server).complete(MESSAGES)
+
+
+def test_nobody_at_the_address_is_a_model_error_that_says_so() -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    model = OpenAIModel("m", base_url=f"http://user:secret@127.0.0.1:{port}/v1")
+    with pytest.raises(ModelError, match=r"127\.0\.0\.1.*refused") as caught:
+        model.complete(MESSAGES)
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("part", ["headers", "body"])
+def test_a_response_that_trickles_ends_at_the_deadline(part: str) -> None:
+    def trickle() -> None:
+        connection, _ = listener.accept()
+        with connection:
+            connection.recv(65536)
+            start = b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n"
+            connection.sendall(start if part == "headers" else start + b"\r\n")
+            while not over.wait(0.05):
+                try:
+                    connection.sendall(b"X-A: b\r\n" if part == "headers" else b" ")
+                except OSError:
+                    return
+
+    over = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=trickle)
+        thread.start()
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
+        begin = time.monotonic()
+        with pytest.raises(ModelError, match=r"No reply within 0\.5 seconds"):
+            OpenAIModel("m", base_url=url, timeout=0.5).complete(MESSAGES)
+        assert time.monotonic() - begin < 5
+        over.set()
+        thread.join()
+
+
+def test_pickles_and_copies_leave_client_and_key_behind(
+    server: HTTPServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.expect_request(PATH).respond_with_json(completion("Hi"))
+    model = connect(server, api_key="sk-very-secret")
+    model.complete(MESSAGES)
+    pickled = pickle.dumps(model)
+    assert b"sk-very-secret" not in pickled
+    assert "sk-very-secret" not in repr(model)
+    assert pickle.loads(pickled).complete(MESSAGES).text == "Hi"
+    assert copy.deepcopy(model) is model
+    client = openai.OpenAI(api_key="x")
+    with pytest.raises(TypeError, match=r"cannot be pickled.*base_url="):
+        pickle.dumps(OpenAIModel("m", client=client))
+
+
+def test_one_model_serves_many_threads(server: HTTPServer) -> None:
+    server.expect_request(PATH).respond_with_json(completion("Hi"))
+    model = connect(server)
+    replies: list[str] = []
+    threads = [
+        threading.Thread(target=lambda: replies.append(model.complete(MESSAGES).text))
+        for _ in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert replies == ["Hi"] * 8
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://localhost:11434/v1",
+        "http://127.0.0.1:8000/v1",
+        "http://[::1]:8000/v1",
+        "http://192.168.1.5/v1",
+        "http://ollama:11434/v1",
+        "http://box.local/v1",
+    ],
+)
+def test_a_local_server_needs_no_key(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    OpenAIModel("m", base_url=url)
+    monkeypatch.setenv("OPENAI_BASE_URL", url)
+    assert isinstance(resolve_model("m"), OpenAIModel)
+
+
+@pytest.mark.parametrize("url", [None, "", "https://openrouter.ai/api/v1", "http://8.8.8.8/v1"])
+def test_a_server_elsewhere_needs_a_key(url: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_BASE_URL", url or "")
+    with pytest.raises(ValueError, match="No API key is known for the model 'm'"):
+        OpenAIModel("m")
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-test")
+    OpenAIModel("m")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ({"name": ""}, "name must be"),
+        ({"timeout": 0}, "timeout must be above 0"),
+        ({"stream": True}, "'stream' is set by optuna_llm"),
+        ({"n": 2}, "'n' is set by optuna_llm"),
+        ({"client": openai.AsyncOpenAI(api_key="x")}, "client must be an openai.OpenAI"),
+        ({"api_key": "sk-test\n"}, "The API key holds"),
+        ({"api_key": "sk-tést"}, "The API key holds"),
+    ],
+)
+def test_a_wrong_argument_is_named_at_once(arguments: dict[str, Any], says: str) -> None:
+    with pytest.raises(ValueError, match=says) as caught:
+        OpenAIModel(**{"name": "m", "api_key": "sk-test", **arguments})
+    assert "sk-t" not in str(caught.value)
