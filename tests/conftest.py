@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+from collections.abc import Generator
 from collections.abc import Iterator
+import os
 
 import optuna
 import pytest
@@ -21,3 +23,14 @@ def _quiet() -> Iterator[None]:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     yield
     optuna.logging.set_verbosity(optuna.logging.INFO)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """In CI a skip is a failure: there everything must be at hand."""
+    report = yield
+    if os.environ.get("CI") and report.skipped and not hasattr(report, "wasxfail"):
+        report.outcome = "failed"
+    return report
