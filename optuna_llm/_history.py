@@ -238,8 +238,9 @@ def _costs(record: TrialRecord, directions: Sequence[StudyDirection]) -> list[fl
 
 
 def _read_constraints(trial: FrozenTrial) -> dict[str, float]:
-    if hasattr(trial, "constraints"):
-        return dict(trial.constraints)
+    constraints: dict[str, float] | None = getattr(trial, "constraints", None)
+    if constraints is not None:
+        return constraints
     # Before Optuna 5, what a sampler's constraints_func returned, without names.
     return {str(i): c for i, c in enumerate(trial.system_attrs.get("constraints") or ())}
 

@@ -32,13 +32,13 @@ from optuna_llm._records import Number
 from optuna_llm._records import Problem
 from optuna_llm._records import TextParameter
 from optuna_llm._records import TrialRecord
+from optuna_llm._transcript import IsShown
+from optuna_llm._transcript import Transcript
 
 
 CHARACTERS_PER_TOKEN = 4
 """How tokens are counted: a rule of thumb, since tokenizers differ and need downloads."""
 
-_IsShown: TypeAlias = Callable[[TrialRecord], bool]
-_Renderer: TypeAlias = Callable[[TrialRecord, _IsShown], str]
 _Finder: TypeAlias = Callable[[TrialRecord, str], TrialRecord | None]
 _Locator: TypeAlias = Callable[[TrialRecord, str, str], int | None]
 
@@ -70,7 +70,7 @@ def render_system(problem: Problem) -> str:
     """The system message: the same for every call of a study whose parameters are known."""
     parts = [_ROLE]
     if problem.task:
-        parts.append(f"# Task\n{_clean(problem.task).strip()}")
+        parts.append(f"# Task\n{problem.task.strip()}")
     parts.append("\n".join(["# Objectives", *_describe_objectives(problem)]))
     if problem.numbers:
         parts.append("\n".join(["# Number parameters", *_describe_numbers(problem)]))
@@ -78,7 +78,7 @@ def render_system(problem: Problem) -> str:
         parts.append("\n".join(["# Text parameters", *map(_describe_text, problem.texts)]))
     parts.append(_describe_reply(problem))
     parts.append(_DATA)
-    return "\n\n".join(parts) + "\n"
+    return _clean("\n\n".join(parts) + "\n")
 
 
 def _describe_objectives(problem: Problem) -> list[str]:
@@ -107,7 +107,7 @@ def _describe_numbers(problem: Problem) -> list[str]:
 
 def _describe_text(parameter: TextParameter) -> str:
     language = f" ({_one_line(parameter.language)})" if parameter.language else ""
-    description = _clean(parameter.description).strip()
+    description = parameter.description.strip()
     return f'- "{parameter.name}"{language}' + (f": {description}" if description else "")
 
 
@@ -210,85 +210,6 @@ def _render_feedback(feedback: str) -> str:
     return f"feedback:\n{_fence(feedback)}" if "\n" in feedback else f"feedback: {feedback}"
 
 
-class Transcript:
-    """The history as text, block after block, each rendered once.
-
-    It only grows, until it is too long: then it is cut in one go to about half of its room, to
-    the leaders and the trials that came last. A text is told by what it changes in another only
-    where that other trial is shown before it.
-    """
-
-    def __init__(self) -> None:
-        self._blocks: dict[int, str] = {}
-        self._n_read = 0
-
-    def __str__(self) -> str:
-        return "".join(self._blocks.values())
-
-    def __contains__(self, record: TrialRecord) -> bool:
-        return record.number in self._blocks
-
-    def holds(self, record: TrialRecord, text: str) -> bool:
-        """Whether the block of a trial is shown and has this text in it, whole."""
-        return text in self._blocks.get(record.number, "")
-
-    def update(
-        self,
-        finished: Sequence[TrialRecord],
-        leaders: Sequence[TrialRecord],
-        limit: int,
-        render: _Renderer,
-    ) -> None:
-        """Show the trials that have finished since, and cut if ``limit`` characters are passed.
-
-        Args:
-            finished: All finished trials in the order they finished in.
-            leaders: Trials to be kept, best last.
-            limit: Characters that the text may take.
-            render: Makes a block of a record, given what says whether a trial is shown.
-        """
-        left = limit - sum(map(len, self._blocks.values()))
-        for record in finished[self._n_read :]:
-            left -= self._append(record, render)
-            if left < 0:
-                break
-        self._n_read = len(finished)
-        if left < 0:
-            self._cut(finished, leaders, limit, render)
-
-    def _append(self, record: TrialRecord, render: _Renderer) -> int:
-        self._blocks[record.number] = block = render(record, self.__contains__)
-        return len(block)
-
-    def _cut(
-        self,
-        finished: Sequence[TrialRecord],
-        leaders: Sequence[TrialRecord],
-        limit: int,
-        render: _Renderer,
-    ) -> None:
-        best = {record.number for record in leaders}
-        room = limit // 2
-        latest: list[TrialRecord] = []
-        for record in reversed(finished):
-            room -= len(render(record, lambda _: True))
-            if room < 0:
-                break
-            latest.append(record)
-        # Without the trials that they were told by, some blocks grow: then there is room for
-        # fewer of them, and of the leaders for the best ones only.
-        while True:
-            kept = best | {record.number for record in latest}
-            self._blocks = {}
-            sizes = [self._append(r, render) for r in finished if r.number in kept]
-            if sum(sizes) <= limit:
-                return
-            if latest:
-                latest = latest[: len(latest) // 2]
-            else:
-                best = {record.number for record in leaders[len(leaders) - len(best) + 1 :]}
-
-
 @dataclass(frozen=True)
 class Request:
     """What one call asks for: all that changes between calls.
@@ -335,7 +256,7 @@ def render_prompt(
     room = max_tokens * CHARACTERS_PER_TOKEN - len(system)
     names = [name for name, _ in problem.objectives]
 
-    def render(record: TrialRecord, is_shown: _IsShown) -> str:
+    def render(record: TrialRecord, is_shown: IsShown) -> str:
         def find(record: TrialRecord, name: str) -> TrialRecord | None:
             known = (history.find_same_text(name, record.texts[name]), history.find(record.parent))
             shown = (r for r in known if r is not None and r is not record and is_shown(r))
@@ -348,7 +269,7 @@ def render_prompt(
         holders = (r.number for r in (record, same) if r and transcript.holds(r, fenced))
         return next(holders, None)
 
-    def tail(locate: _Locator, is_shown: _IsShown) -> str:
+    def tail(locate: _Locator, is_shown: IsShown) -> str:
         best = _render_leaders(request.leaders, names)
         limit = max(0, room // 8)
         running = _render_running(request.running, limit, lambda r: render(r, is_shown))

@@ -10,16 +10,13 @@ from dataclasses import dataclass
 from dataclasses import field
 from dataclasses import replace
 import logging
-import threading
 import time
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from optuna import Study
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
 from optuna.samplers import TPESampler
-from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
 
@@ -28,19 +25,16 @@ from optuna_llm._errors import LLMError
 from optuna_llm._errors import ModelError
 from optuna_llm._errors import ModelSetupError
 from optuna_llm._errors import ReplyError
-from optuna_llm._history import History
-from optuna_llm._prompt import render_prompt
 from optuna_llm._prompt import Request
-from optuna_llm._prompt import Transcript
 from optuna_llm._records import Message
-from optuna_llm._records import Number
 from optuna_llm._records import Problem
 from optuna_llm._records import Proposal
 from optuna_llm._records import Source
-from optuna_llm._records import TextParameter
 from optuna_llm._records import TrialRecord
 from optuna_llm._records import Usage
 from optuna_llm._reply import parse_reply
+from optuna_llm._view import View
+from optuna_llm._view import Views
 from optuna_llm.models import ChatModel
 from optuna_llm.models import resolve_model
 
@@ -117,7 +111,7 @@ class LLMSampler(BaseSampler):
         self._base_sampler = TPESampler(seed=seed) if base_sampler is None else base_sampler
         self._max_prompt_tokens = max_prompt_tokens
         self._max_reply_retries = max_reply_retries
-        self._views = _Views()
+        self._views = Views()
 
     def __getstate__(self) -> dict[str, Any]:
         # Views are made of what the storage holds, and have locks, which cannot be copied.
@@ -125,7 +119,7 @@ class LLMSampler(BaseSampler):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._views = _Views()
+        self._views = Views()
 
     def reseed_rng(self) -> None:
         self._base_sampler.reseed_rng()
@@ -137,48 +131,35 @@ class LLMSampler(BaseSampler):
         self, study: Study, trial: FrozenTrial
     ) -> dict[str, BaseDistribution]:
         whole = _unfiltered(study)
-        view = self._views.get(whole)
-        view.refresh(whole, trial)
-        return view.history.space
+        return self._views.get(whole).read_space(whole, trial)
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         whole = _unfiltered(study)
         view = self._views.get(whole)
-        if not view.is_fresh_for(trial):
-            view.refresh(whole, trial)
-        fixed: dict[str, Any] | None = trial.system_attrs.get("fixed_params")
-        declared = self._read_declarations(whole, view)
-        given = _given_texts(trial, declared)
-        problem = Problem(
-            task=view.task,
-            objectives=view.objectives,
-            numbers={n: d for n, d in search_space.items() if n not in (fixed or {})},
-            texts=[text for name, text in declared.items() if name not in given],
-            conditional=view.history.conditional,
-            constrained=view.history.constrained,
-        )
-        source: Source = "model" if fixed is None else "user"
-        values: dict[str, Any]
+        problem, request = view.pose(whole, trial, search_space, self._task)
+        source: Source
+        values: Mapping[str, Any]
         if trial.number == 0 or not view.is_worth_asking(problem):
-            own = "initial" if problem.texts else "base"
-            source = own if fixed is None else "user"  # type: ignore[assignment]
+            source = "initial" if problem.texts else "base"
             values = self._sample_base(study, trial, search_space)
         else:
-            request = view.plan(trial, problem, fixed or {}, given)
             answer = self._ask_model(whole, view, problem, request)
             _attributes.write_attributes(whole, trial, answer.attributes(trial, request.parent))
             if isinstance(answer.outcome, Proposal):
-                values = dict(answer.outcome.numbers)
+                source = "model"
+                values = answer.outcome.numbers
             elif problem.texts or isinstance(answer.outcome, ModelSetupError):
                 raise answer.outcome
             else:
                 _logger.warning("%s The base sampler decides.", answer.outcome)
-                source = "fallback" if fixed is None else "user"
+                source = "fallback"
                 values = self._sample_base(study, trial, search_space)
+        if _is_enqueued(trial):
+            source = "user"
         _attributes.write_attributes(whole, trial, _attributes.source_attributes(source))
-        return values
+        return dict(values)
 
     def sample_independent(
         self,
@@ -198,34 +179,22 @@ class LLMSampler(BaseSampler):
         state: TrialState,
         values: Sequence[float] | None,
     ) -> None:
-        if "fixed_params" in trial.system_attrs and not _attributes.read_source(trial.user_attrs):
+        if _is_enqueued(trial) and not _attributes.read_source(trial.user_attrs):
             # All of its values were enqueued: nobody has asked this sampler.
             _attributes.write_attributes(study, trial, _attributes.source_attributes("user"))
         self._base_sampler.after_trial(study, trial, state, values)
 
-    def _read_declarations(self, study: Study, view: _View) -> dict[str, TextParameter]:
-        """The study's text parameters; on the way the task is exchanged with it."""
-        attributes = study.user_attrs
-        if not view.is_task_known:
-            known = _attributes.read_task(attributes)
-            view.task = self._task or known
-            if view.task != known:
-                _attributes.write_task(study, view.task)
-            view.is_task_known = True
-        return _attributes.read_declared_texts(attributes)
-
-    def _ask_model(self, study: Study, view: _View, problem: Problem, request: Request) -> _Answer:
+    def _ask_model(self, study: Study, view: View, problem: Problem, request: Request) -> _Answer:
         """One proposal, or why there is none, after as many calls as are allowed for it."""
         answer = _Answer(ReplyError("nobody has asked yet"))
         while True:
             messages = view.render(problem, request, self._max_prompt_tokens)
-            started = time.monotonic()
+            began = time.monotonic()
             try:
                 completion = self._model.complete(messages)
             except ModelError as error:
-                seconds = time.monotonic() - started
-                return answer.add(Usage(calls=1, seconds=seconds), None, error)
-            seconds = time.monotonic() - started
+                return answer.add(Usage(calls=1, seconds=time.monotonic() - began), None, error)
+            seconds = time.monotonic() - began
             usage = replace(completion.usage, calls=1, seconds=seconds)
             try:
                 proposal = parse_reply(completion.text, problem)
@@ -291,99 +260,6 @@ class _Answer:
         return stored | _attributes.proposal_attributes(self.outcome.rationale, origin) | cost
 
 
-class _View:
-    """What one process knows of one study; all methods may be called from several threads."""
-
-    def __init__(self, study: Study) -> None:
-        names = study.metric_names
-        if names is None:
-            count = len(study.directions)
-            names = ["value"] if count == 1 else [f"value {i}" for i in range(count)]
-        self.objectives = tuple(zip(names, study.directions, strict=True))
-        self.history = History(study.directions)
-        self.task = ""
-        self.is_task_known = False
-        self._transcript = Transcript()
-        self._fresh_for = -1
-        self._lock = threading.Lock()
-
-    def refresh(self, study: Study, trial: FrozenTrial | None = None) -> None:
-        """Read what has happened in the study."""
-        trials = study.get_trials(deepcopy=False)
-        with self._lock:
-            self.history.update(trials)
-            if trial is not None:
-                self._fresh_for = trial.number
-
-    def is_fresh_for(self, trial: FrozenTrial) -> bool:
-        """Whether the study was read for this trial last."""
-        return self._fresh_for == trial.number
-
-    def is_worth_asking(self, problem: Problem) -> bool:
-        """Whether there is anything that a model could propose and that is not tried yet."""
-        if problem.texts:
-            return True
-        with self._lock:
-            return bool(problem.numbers) and not self.history.is_exhausted(problem.numbers)
-
-    def plan(
-        self,
-        trial: FrozenTrial,
-        problem: Problem,
-        fixed: Mapping[str, Number],
-        given: Mapping[str, str],
-    ) -> Request:
-        """What the model is to be asked for."""
-        with self._lock:
-            leaders = self.history.leaders
-            parent = None
-            if problem.texts and leaders:
-                # Of several objectives no trial is the best: each in turn is built upon.
-                one = len(self.objectives) == 1
-                parent = leaders[-1 if one else trial.number % len(leaders)]
-            elif problem.texts:
-                parent = self.history.latest_with(problem.texts[0].name)
-            running = [r for r in self.history.running if r.number != trial.number]
-        return Request(trial.number, leaders, parent, running, fixed, given)
-
-    def render(
-        self, problem: Problem, request: Request, max_tokens: int
-    ) -> tuple[Message, Message]:
-        """The messages that ask for it."""
-        with self._lock:
-            return render_prompt(problem, self.history, request, self._transcript, max_tokens)
-
-    def refuse_repeat(self, study: Study, proposal: Proposal, request: Request) -> None:
-        """Check a proposal against all that is tried, while the model thought too.
-
-        Raises:
-            ReplyError: If it is a trial that exists.
-        """
-        self.refresh(study)
-        numbers = {**request.fixed, **proposal.numbers}
-        texts = {**request.given, **proposal.texts}
-        with self._lock:
-            equal = self.history.find_equal(numbers, texts, but=request.number)
-        if equal is not None:
-            raise ReplyError(f"trial {equal} has these values already: propose others.")
-
-
-class _Views:
-    """The views of the studies that a sampler serves, made when they are asked for."""
-
-    def __init__(self) -> None:
-        self._views: WeakKeyDictionary[BaseStorage, dict[int, _View]] = WeakKeyDictionary()
-        self._lock = threading.Lock()
-
-    def get(self, study: Study) -> _View:
-        """The view of a study."""
-        with self._lock:
-            views = self._views.setdefault(study._storage, {})
-            if study._study_id not in views:
-                views[study._study_id] = _View(study)
-            return views[study._study_id]
-
-
 def _unfiltered(study: Study) -> Study:
     """The study itself, where a HyperbandPruner hands over a part of it.
 
@@ -393,11 +269,6 @@ def _unfiltered(study: Study) -> Study:
     return whole
 
 
-def _given_texts(trial: FrozenTrial, declared: Mapping[str, TextParameter]) -> dict[str, str]:
-    """The texts that a trial has before the model is asked: enqueued by the user."""
-    texts = _attributes.read_texts(trial.user_attrs)
-    for name in declared:
-        value = trial.user_attrs.get(name)
-        if name not in texts and isinstance(value, str):
-            texts[name] = value
-    return texts
+def _is_enqueued(trial: FrozenTrial) -> bool:
+    """Whether the user has set values of the trial, be it none."""
+    return "fixed_params" in trial.system_attrs

@@ -20,10 +20,10 @@ from optuna_llm import suggest_text
 from optuna_llm._history import History
 from optuna_llm._prompt import render_prompt
 from optuna_llm._prompt import Request
-from optuna_llm._prompt import Transcript
 from optuna_llm._records import Message
 from optuna_llm._records import Problem
 from optuna_llm._records import TextParameter
+from optuna_llm._transcript import Transcript
 from optuna_llm.testing import ScriptedModel
 from optuna_llm.testing import write_reply
 

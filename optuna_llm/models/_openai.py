@@ -91,6 +91,8 @@ class OpenAIModel:
 
             if not isinstance(client, openai.OpenAI):
                 raise ValueError(f"client must be an openai.OpenAI: {client!r}.")
+            if base_url or api_key:
+                raise ValueError("Give a client, or base_url and api_key, but not both.")
         self.name = name
         self._base_url = base_url or os.environ.get("OPENAI_BASE_URL") or None
         self._api_key = api_key

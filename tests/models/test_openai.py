@@ -303,6 +303,7 @@ def test_a_server_elsewhere_needs_a_key(url: str | None, monkeypatch: pytest.Mon
         ({"stream": True}, "'stream' is set by optuna_llm"),
         ({"n": 2}, "'n' is set by optuna_llm"),
         ({"client": openai.AsyncOpenAI(api_key="x")}, "client must be an openai.OpenAI"),
+        ({"client": openai.OpenAI(api_key="x")}, "but not both"),
         ({"api_key": "sk-test\n"}, "The API key holds"),
         ({"api_key": "sk-tést"}, "The API key holds"),
     ],
