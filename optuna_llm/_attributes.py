@@ -25,6 +25,7 @@ _PARENT = "llm:parent"
 _MODEL = "llm:model"
 _ERROR = "llm:error"
 _TASK = "llm:task"
+_TOKENS = ("prompt_tokens", "cached_tokens", "completion_tokens", "reasoning_tokens")
 _DECLARATION = "llm:text:"
 
 MAX_BYTES = 60_000
@@ -177,10 +178,21 @@ def proposal_attributes(rationale: str, parent: int | None) -> dict[str, Any]:
 
 def cost_attributes(usage: Usage, model: str | None) -> dict[str, Any]:
     """The user attributes that say what a proposal cost; token counts only where known."""
-    tokens = ("prompt_tokens", "cached_tokens", "completion_tokens", "reasoning_tokens")
-    counts = {PREFIX + name: getattr(usage, name) for name in tokens if getattr(usage, name)}
+    counts = {PREFIX + name: getattr(usage, name) for name in _TOKENS if getattr(usage, name)}
     names = {} if model is None else {_MODEL: fit_attribute(model)}
     return {**names, **counts, "llm:calls": usage.calls, "llm:seconds": round(usage.seconds, 3)}
+
+
+def read_usage(attributes: Mapping[str, Any]) -> Usage:
+    """What the trial has cost so far."""
+    names = (*_TOKENS, "calls", "seconds")
+    return Usage(**{name: attributes.get(PREFIX + name, 0) for name in names})
+
+
+def read_model(attributes: Mapping[str, Any]) -> str | None:
+    """The model's name as the server reported it."""
+    model: str | None = attributes.get(_MODEL)
+    return model
 
 
 def read_feedback(attributes: Mapping[str, Any]) -> str:
@@ -197,6 +209,20 @@ def read_parent(attributes: Mapping[str, Any]) -> int | None:
     """Number of the trial whose texts this one was derived from."""
     parent: int | None = attributes.get(_PARENT)
     return parent
+
+
+def read_error(attributes: Mapping[str, Any]) -> str:
+    """Why the model's proposal was not used; empty where it was."""
+    return str(attributes.get(_ERROR, ""))
+
+
+def read_constraints(trial: FrozenTrial) -> dict[str, float]:
+    """The trial's constraint values by name, infeasible above 0."""
+    constraints: dict[str, float] | None = getattr(trial, "constraints", None)
+    if constraints is not None:
+        return constraints
+    # Before Optuna 5, what a sampler's constraints_func returned, without names.
+    return {str(i): c for i, c in enumerate(trial.system_attrs.get("constraints") or ())}
 
 
 def write_attributes(study: Study, trial: FrozenTrial, attributes: Mapping[str, Any]) -> None:

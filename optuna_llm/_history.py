@@ -184,7 +184,7 @@ def make_record(trial: FrozenTrial) -> TrialRecord:
         },
         texts=_attributes.read_texts(attributes),
         step=trial.last_step,
-        constraints=_read_constraints(trial),
+        constraints=_attributes.read_constraints(trial),
         feedback=_attributes.read_feedback(attributes),
         rationale=_attributes.read_rationale(attributes),
         parent=_attributes.read_parent(attributes),
@@ -235,14 +235,6 @@ def _costs(record: TrialRecord, directions: Sequence[StudyDirection]) -> list[fl
         -value if direction == StudyDirection.MAXIMIZE else value
         for value, direction in zip(record.values or (), directions, strict=True)
     ]
-
-
-def _read_constraints(trial: FrozenTrial) -> dict[str, float]:
-    constraints: dict[str, float] | None = getattr(trial, "constraints", None)
-    if constraints is not None:
-        return constraints
-    # Before Optuna 5, what a sampler's constraints_func returned, without names.
-    return {str(i): c for i, c in enumerate(trial.system_attrs.get("constraints") or ())}
 
 
 def _completion_order(trial: FrozenTrial) -> tuple[float, int]:

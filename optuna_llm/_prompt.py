@@ -18,6 +18,7 @@ from dataclasses import field
 import difflib
 import json
 import re
+from string import Formatter
 from typing import TypeAlias
 
 from optuna.study import StudyDirection
@@ -66,19 +67,71 @@ _UNPRINTABLE = re.compile(
 )
 
 
-def render_system(problem: Problem) -> str:
+SYSTEM_TEMPLATE = "{role}\n\n{task}{objectives}{numbers}{texts}{reply}\n\n{data}\n"
+USER_TEMPLATE = "{history}{best}{running}{request}"
+
+
+@dataclass(frozen=True)
+class Templates:
+    """What the two messages are made of, with places for the parts that we fill in.
+
+    Attributes:
+        system: The system message, with any of ``{role}`` ``{task}`` ``{objectives}``
+            ``{numbers}`` ``{texts}`` ``{reply}`` ``{data}``. ``{reply}``, the form of the
+            answer, must be there; to be cached it should not change within a study.
+        user: The user message, with any of ``{history}`` ``{best}`` ``{running}``
+            ``{request}``. ``{request}`` must be there.
+    """
+
+    system: str = SYSTEM_TEMPLATE
+    user: str = USER_TEMPLATE
+
+    def __post_init__(self) -> None:
+        system = ("role", "task", "objectives", "numbers", "texts", "reply", "data")
+        _check_template("system", self.system, system, "reply")
+        _check_template("user", self.user, ("history", "best", "running", "request"), "request")
+
+
+def _check_template(which: str, template: str, known: Sequence[str], needed: str) -> None:
+    """Refuse a template that could not be filled in, or would leave the model without a part.
+
+    Raises:
+        ValueError: If a placeholder does not exist, or one that must be there is not.
+    """
+    there = ", ".join(f"{{{name}}}" for name in known)
+    try:
+        found = {name for _, name, _, _ in Formatter().parse(template) if name is not None}
+    except ValueError as error:
+        raise ValueError(
+            f"The {which} template is not well formed ({error}): write {{{{ for a brace. "
+            f"Its placeholders are {there}."
+        ) from error
+    unknown = sorted(found - set(known))
+    if unknown:
+        raise ValueError(
+            f"The {which} template has no placeholder {{{unknown[0]}}}: there are {there}."
+        )
+    if needed not in found:
+        raise ValueError(f"The {which} template must hold {{{needed}}}; there are {there}.")
+
+
+def render_system(problem: Problem, template: str = SYSTEM_TEMPLATE) -> str:
     """The system message: the same for every call of a study whose parameters are known."""
-    parts = [_ROLE]
-    if problem.task:
-        parts.append(f"# Task\n{problem.task.strip()}")
-    parts.append("\n".join(["# Objectives", *_describe_objectives(problem)]))
-    if problem.numbers:
-        parts.append("\n".join(["# Number parameters", *_describe_numbers(problem)]))
-    if problem.texts:
-        parts.append("\n".join(["# Text parameters", *map(_describe_text, problem.texts)]))
-    parts.append(_describe_reply(problem))
-    parts.append(_DATA)
-    return _clean("\n\n".join(parts) + "\n")
+
+    def section(title: str, lines: Sequence[str]) -> str:
+        return "\n".join([f"# {title}", *lines]) + "\n\n" if lines else ""
+
+    return clean_text(
+        template.format(
+            role=_ROLE,
+            task=section("Task", [problem.task.strip()] if problem.task.strip() else []),
+            objectives=section("Objectives", _describe_objectives(problem)),
+            numbers=section("Number parameters", _describe_numbers(problem)),
+            texts=section("Text parameters", [_describe_text(text) for text in problem.texts]),
+            reply=_describe_reply(problem),
+            data=_DATA,
+        )
+    )
 
 
 def _describe_objectives(problem: Problem) -> list[str]:
@@ -178,21 +231,20 @@ def _write_values(record: TrialRecord, objectives: Sequence[str], digits: int = 
 
 def _write_numbers(numbers: Mapping[str, Number]) -> str:
     pairs = (f"{json.dumps(n, ensure_ascii=False)}: {write_number(v)}" for n, v in numbers.items())
-    return _clean("{" + ", ".join(pairs) + "}")
+    return clean_text("{" + ", ".join(pairs) + "}")
 
 
 def _render_text(record: TrialRecord, name: str, known: TrialRecord | None, room: int) -> str:
     """The text, or what it changes in a known one where that is shorter."""
-    text = _clean(record.texts[name])
+    text = clean_text(record.texts[name])
     if known is not None:
-        diff = diff_texts(_clean(known.texts[name]), text)
+        diff = diff_texts(clean_text(known.texts[name]), text)
         if not diff:
             return f"{name}: the same as in trial {known.number}"
         if len(diff) < len(text):
-            return (
-                f"{name}, changes to trial {known.number}:\n{_fence(shorten(diff, room), 'diff')}"
-            )
-    return f"{name}:\n{_fence(shorten(text, room))}"
+            fenced = fence_text(shorten(diff, room), "diff")
+            return f"{name}, changes to trial {known.number}:\n{fenced}"
+    return f"{name}:\n{fence_text(shorten(text, room))}"
 
 
 def diff_texts(old: str, new: str) -> str:
@@ -206,8 +258,8 @@ def diff_texts(old: str, new: str) -> str:
 
 
 def _render_feedback(feedback: str) -> str:
-    feedback = shorten(_clean(feedback).strip(), _MAX_FEEDBACK)
-    return f"feedback:\n{_fence(feedback)}" if "\n" in feedback else f"feedback: {feedback}"
+    feedback = shorten(clean_text(feedback).strip(), _MAX_FEEDBACK)
+    return f"feedback:\n{fence_text(feedback)}" if "\n" in feedback else f"feedback: {feedback}"
 
 
 @dataclass(frozen=True)
@@ -239,6 +291,7 @@ def render_prompt(
     request: Request,
     transcript: Transcript,
     max_tokens: int,
+    templates: Templates = Templates(),
 ) -> tuple[Message, Message]:
     """The system message and the user message that ask for a trial's values.
 
@@ -248,11 +301,12 @@ def render_prompt(
         request: What is wanted now.
         transcript: The history as it was shown in the call before; brought up to date.
         max_tokens: What the two messages may take together, a token counted as 4 characters.
+        templates: What the messages are made of.
 
     Raises:
         ValueError: If not even the parameters and the request fit.
     """
-    system = render_system(problem)
+    system = render_system(problem, templates.system)
     room = max_tokens * CHARACTERS_PER_TOKEN - len(system)
     names = [name for name, _ in problem.objectives]
 
@@ -269,15 +323,20 @@ def render_prompt(
         holders = (r.number for r in (record, same) if r and transcript.holds(r, fenced))
         return next(holders, None)
 
-    def tail(locate: _Locator, is_shown: IsShown) -> str:
-        best = _render_leaders(request.leaders, names)
-        limit = max(0, room // 8)
-        running = _render_running(request.running, limit, lambda r: render(r, is_shown))
-        return best + running + _render_request(problem, request, names, max(0, room), locate)
+    def fill(told: str, locate: _Locator, is_shown: IsShown) -> str:
+        running = _render_running(
+            request.running, max(0, room // 8), lambda record: render(record, is_shown)
+        )
+        return templates.user.format(
+            history=_HISTORY + told if told else "",
+            best=_render_leaders(request.leaders, names),
+            running=running,
+            request=_render_request(problem, request, names, max(0, room), locate),
+        )
 
-    # What stands in full in the transcript need not stand in the tail, but how much of the
-    # transcript fits depends on the tail: so room is kept for the longest that it can be.
-    reserved = len(tail(lambda *_: None, lambda _: False)) + len(_HISTORY)
+    # What stands in full in the transcript need not stand in the request, but how much of the
+    # transcript fits depends on the rest: so room is kept for the longest that it can be.
+    reserved = len(fill("", lambda *_: None, lambda _: False)) + len(_HISTORY)
     if room < reserved:
         raise ValueError(
             f"max_prompt_tokens={max_tokens} is too small for this study: its parameters take "
@@ -285,8 +344,7 @@ def render_prompt(
             f"{reserved // CHARACTERS_PER_TOKEN:,}. Allow more."
         )
     transcript.update(history.finished, request.leaders, room - reserved, render)
-    told = str(transcript)
-    user = (_HISTORY + told if told else "") + tail(locate, transcript.__contains__)
+    user = fill(str(transcript), locate, transcript.__contains__)
     return Message("system", system), Message("user", user)
 
 
@@ -342,14 +400,14 @@ def _render_request(
     if request.fixed:
         lines.append(f"numbers: {_write_numbers(request.fixed)}")
     for name, text in request.given.items():
-        lines.append(f"{name}:\n{_fence(shorten(_clean(text), room // 8))}")
+        lines.append(f"{name}:\n{fence_text(shorten(clean_text(text), room // 8))}")
     if request.rejected is not None:
         reply, reason = request.rejected
         lines += [
             "",
             "# Your last reply could not be used",
             "",
-            f"It was:\n{_fence(shorten(_clean(reply), min(_MAX_REPLY, room // 8)))}",
+            f"It was:\n{fence_text(shorten(clean_text(reply), min(_MAX_REPLY, room // 8)))}",
             f"What is wrong: {_one_line(reason, min(_MAX_REPLY, room // 8))}",
             "Answer again, the whole of it.",
         ]
@@ -365,11 +423,11 @@ def _render_start(
         initial = parameter.initial
         if initial is None:
             return []
-        return [f'Start from this "{name}":\n{_fence(shorten(_clean(initial), room))}']
-    text = _clean(parent.texts[name])
-    holder = locate(parent, name, _fence(text))
+        return [f'Start from this "{name}":\n{fence_text(shorten(clean_text(initial), room))}']
+    text = clean_text(parent.texts[name])
+    holder = locate(parent, name, fence_text(text))
     if holder is None:
-        start = _fence(shorten(text, room))
+        start = fence_text(shorten(text, room))
         return [f'Start from "{name}" of trial {parent.number}, which is:\n{start}']
     where = "" if holder == parent.number else f" at trial {holder}"
     return [f'Start from "{name}" of trial {parent.number}, in full above{where}.']
@@ -384,19 +442,19 @@ def _render_aim(request: Request, names: Sequence[str]) -> str:
     return f". It is to beat trial {best.number}."
 
 
-def _fence(text: str, label: str = "") -> str:
-    """The text between lines of backticks, more of them than stand together inside."""
+def fence_text(text: str, label: str = "") -> str:
+    """A clean text between lines of backticks, more of them than stand together inside."""
     longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
     bar = "`" * max(3, longest + 1)
     text = text.removesuffix("\n")
     return f"{bar}{label}\n{text}\n{bar}"
 
 
-def _clean(text: str) -> str:
+def clean_text(text: str) -> str:
     """The text with characters that are not to be seen written as escapes."""
     text = text.replace("\r\n", "\n")
     return _UNPRINTABLE.sub(lambda m: m.group().encode("unicode_escape").decode(), text)
 
 
 def _one_line(text: str, limit: int = 200) -> str:
-    return " ".join(shorten(_clean(text), limit).split())
+    return " ".join(shorten(clean_text(text), limit).split())

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
+import contextlib
 import copy
 from dataclasses import dataclass
 from dataclasses import field
@@ -26,7 +26,9 @@ from optuna_llm._errors import ModelError
 from optuna_llm._errors import ModelSetupError
 from optuna_llm._errors import ReplyError
 from optuna_llm._prompt import Request
-from optuna_llm._records import Message
+from optuna_llm._prompt import SYSTEM_TEMPLATE
+from optuna_llm._prompt import Templates
+from optuna_llm._prompt import USER_TEMPLATE
 from optuna_llm._records import Problem
 from optuna_llm._records import Proposal
 from optuna_llm._records import Source
@@ -35,7 +37,7 @@ from optuna_llm._records import Usage
 from optuna_llm._reply import parse_reply
 from optuna_llm._view import View
 from optuna_llm._view import Views
-from optuna_llm.models import ChatModel
+from optuna_llm.models import ModelLike
 from optuna_llm.models import resolve_model
 
 
@@ -79,10 +81,15 @@ class LLMSampler(BaseSampler):
         max_prompt_tokens: What the messages of one call may take together, a token counted as
             4 characters. Above it the history is cut to the best and the latest trials.
         max_reply_retries: How often a reply that cannot be used is sent back.
+        system_template: The system message, with placeholders for what it is made of: any of
+            ``{role}`` ``{task}`` ``{objectives}`` ``{numbers}`` ``{texts}`` ``{data}``, and
+            ``{reply}``, the form of the answer, which must be there.
+        user_template: The user message: any of ``{history}`` ``{best}`` ``{running}``, and
+            ``{request}``, which must be there.
 
     Raises:
         ValueError: If no model is named or the one named cannot be reached for lack of a key,
-            or a number is out of range.
+            a number is out of range, or a template cannot be filled in.
         TypeError: If an argument is of another type.
     """
 
@@ -90,11 +97,13 @@ class LLMSampler(BaseSampler):
         self,
         task: str = "",
         *,
-        model: ChatModel | Callable[[Sequence[Message]], str] | str | None = None,
+        model: ModelLike = None,
         base_sampler: BaseSampler | None = None,
         seed: int | None = None,
         max_prompt_tokens: int = 16_000,
         max_reply_retries: int = 2,
+        system_template: str = SYSTEM_TEMPLATE,
+        user_template: str = USER_TEMPLATE,
     ) -> None:
         if not isinstance(task, str):
             raise TypeError(f"task must be a string: {task!r}.")
@@ -111,6 +120,7 @@ class LLMSampler(BaseSampler):
         self._base_sampler = TPESampler(seed=seed) if base_sampler is None else base_sampler
         self._max_prompt_tokens = max_prompt_tokens
         self._max_reply_retries = max_reply_retries
+        self._templates = Templates(system_template, user_template)
         self._views = Views()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -150,7 +160,10 @@ class LLMSampler(BaseSampler):
             if isinstance(answer.outcome, Proposal):
                 source = "model"
                 values = answer.outcome.numbers
-            elif problem.texts or isinstance(answer.outcome, ModelSetupError):
+            elif isinstance(answer.outcome, ModelSetupError):
+                _stop(whole)
+                raise answer.outcome
+            elif problem.texts:
                 raise answer.outcome
             else:
                 _logger.warning("%s The base sampler decides.", answer.outcome)
@@ -188,7 +201,7 @@ class LLMSampler(BaseSampler):
         """One proposal, or why there is none, after as many calls as are allowed for it."""
         answer = _Answer(ReplyError("nobody has asked yet"))
         while True:
-            messages = view.render(problem, request, self._max_prompt_tokens)
+            messages = view.render(problem, request, self._max_prompt_tokens, self._templates)
             began = time.monotonic()
             try:
                 completion = self._model.complete(messages)
@@ -272,3 +285,9 @@ def _unfiltered(study: Study) -> Study:
 def _is_enqueued(trial: FrozenTrial) -> bool:
     """Whether the user has set values of the trial, be it none."""
     return "fixed_params" in trial.system_attrs
+
+
+def _stop(study: Study) -> None:
+    """End the study's loop if it is in one, so that not even ``catch`` lets it go on."""
+    with contextlib.suppress(RuntimeError):
+        study.stop()

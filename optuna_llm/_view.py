@@ -17,6 +17,7 @@ from optuna_llm._errors import ReplyError
 from optuna_llm._history import History
 from optuna_llm._prompt import render_prompt
 from optuna_llm._prompt import Request
+from optuna_llm._prompt import Templates
 from optuna_llm._records import Message
 from optuna_llm._records import Problem
 from optuna_llm._records import Proposal
@@ -94,11 +95,13 @@ class View:
             return bool(problem.numbers) and not self._history.is_exhausted(problem.numbers)
 
     def render(
-        self, problem: Problem, request: Request, max_tokens: int
+        self, problem: Problem, request: Request, max_tokens: int, templates: Templates
     ) -> tuple[Message, Message]:
         """The messages that ask for it."""
         with self._lock:
-            return render_prompt(problem, self._history, request, self._transcript, max_tokens)
+            return render_prompt(
+                problem, self._history, request, self._transcript, max_tokens, templates
+            )
 
     def refuse_repeat(self, study: Study, proposal: Proposal, request: Request) -> None:
         """Check a proposal against all that is tried, while the model thought too.

@@ -4,7 +4,15 @@ from optuna_llm.models._chat import ChatModel
 from optuna_llm.models._chat import FunctionModel
 from optuna_llm.models._offline import OfflineModel
 from optuna_llm.models._openai import OpenAIModel
+from optuna_llm.models._resolve import ModelLike
 from optuna_llm.models._resolve import resolve_model
 
 
-__all__ = ["ChatModel", "FunctionModel", "OfflineModel", "OpenAIModel", "resolve_model"]
+__all__ = [
+    "ChatModel",
+    "FunctionModel",
+    "ModelLike",
+    "OfflineModel",
+    "OpenAIModel",
+    "resolve_model",
+]

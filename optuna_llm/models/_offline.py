@@ -23,6 +23,7 @@ _TEXT_LINE = re.compile(r'^<text name="([^"]*)">$', re.MULTILINE)
 _TRIAL = re.compile(r"^## Trial (\d+): ", re.MULTILINE)
 _LEADER = re.compile(r"^- trial \d+: [^{\n]*(\{.*\})$", re.MULTILINE)
 _WANTED = re.compile(r"^Propose trial (\d+)", re.MULTILINE)
+_RATING = re.compile(r"the score, a number from (\S+) to (\S+), in this form:\n<score>")
 _REJECTED = "\n# Your last reply could not be used\n"
 _MULTILINE = re.MULTILINE | re.DOTALL
 _LITERAL = re.compile(r"(?<![\w.])\d+\.?\d*(?:[eE][-+]?\d+)?(?![\w.])")
@@ -33,7 +34,8 @@ class OfflineModel:
 
     It takes the best trial that the prompt shows and changes some of its numbers, those of the
     number parameters and those that stand in the texts, widely at first and then closer. It
-    shows that a study works, and is a baseline that a model must beat; it understands nothing.
+    shows that a study works, and is a baseline that a model must beat; it understands nothing,
+    and as a judge of texts it rates by chance.
 
     .. code-block:: python
 
@@ -52,6 +54,10 @@ class OfflineModel:
         # Drawn from the prompt, so that a study continued in another process goes on the same.
         digest = hashlib.sha256(f"{self._seed}\n{user.content}".encode("utf-8", "replace"))
         rng = random.Random(digest.digest())
+        if scale := _RATING.search(system.content):
+            score = rng.uniform(float(scale[1]), float(scale[2]))
+            reason = "Stand-in model: it rates by chance."
+            return Completion(f"{reason}\n<score>{score:.1f}</score>", "offline")
         wanted = _WANTED.search(user.content)
         # From a factor of about 2 in the first trials to a few percent after a hundred.
         width = max(0.04, 0.7 * 0.97 ** int(wanted[1] if wanted else 0))
@@ -129,7 +135,7 @@ def _change_text(text: str, width: float, share: float, rng: random.Random) -> s
     """The text with some of its number literals changed; without any, with two words swapped."""
     literals = list(_LITERAL.finditer(text))
     if not literals:
-        return _swap_words(text, rng)
+        return _swap_words(text, 1 if share < 1 else 3, rng)
     chosen = {rng.randrange(len(literals))}
     chosen |= {i for i in range(len(literals)) if rng.random() < share}
     for i in sorted(chosen, reverse=True):
@@ -149,10 +155,11 @@ def _change_literal(literal: str, width: float, rng: random.Random) -> str:
     return str(whole)
 
 
-def _swap_words(text: str, rng: random.Random) -> str:
+def _swap_words(text: str, times: int, rng: random.Random) -> str:
     words = re.split(r"(\s+)", text)
     if len(words) < 3:
         return text + " " + text
-    i = rng.randrange(0, len(words) - 2, 2)
-    words[i], words[i + 2] = words[i + 2], words[i]
+    for _ in range(times):
+        i, j = rng.sample(range(0, len(words), 2), 2)
+        words[i], words[j] = words[j], words[i]
     return "".join(words)

@@ -1,0 +1,26 @@
+"""Evaluating what a model wrote: running programs as a stranger's, rating texts."""
+
+from optuna_llm.evaluate._judge import Judge
+from optuna_llm.evaluate._judge import parse_score
+from optuna_llm.evaluate._judge import Rating
+from optuna_llm.evaluate._python import Kept
+from optuna_llm.evaluate._python import PythonExecution
+from optuna_llm.evaluate._python import run_python
+from optuna_llm.evaluate._records import Execution
+from optuna_llm.evaluate._records import Limits
+from optuna_llm.evaluate._sandbox import SandboxError
+from optuna_llm.evaluate._script import run_script
+
+
+__all__ = [
+    "Execution",
+    "Judge",
+    "Kept",
+    "Limits",
+    "PythonExecution",
+    "Rating",
+    "SandboxError",
+    "parse_score",
+    "run_python",
+    "run_script",
+]
