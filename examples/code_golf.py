@@ -1,0 +1,54 @@
+"""Code golf: make a program shorter while it still passes its tests.
+
+The model is the one that OPTUNA_LLM_MODEL names; "offline" is a rule-based stand-in.
+"""
+
+from optuna_llm.evaluate import run_script
+from optuna_llm.optimize import Result
+from optuna_llm.optimize import run
+
+
+START = """\
+def count_vowels(sentence):
+    number_of_vowels = 0
+    for letter in sentence:
+        if letter.lower() in ["a", "e", "i", "o", "u"]:
+            number_of_vowels = number_of_vowels + 1
+    return number_of_vowels
+
+
+sentence = input()
+print(count_vowels(sentence))
+"""
+TESTS = {"hello world": "3", "": "0", "AEIOU xyz aeiou": "10", "Rhythm": "0", "Queueing": "5"}
+
+
+def score(code: str) -> tuple[float, str]:
+    for sentence, expected in TESTS.items():
+        execution = run_script(code, stdin=f"{sentence}\n", timeout=10)
+        if not execution.ok:
+            raise RuntimeError(execution.feedback)
+        if execution.stdout.strip() != expected:
+            raise ValueError(f"for {sentence!r} it prints {execution.stdout!r}, not {expected}")
+    return float(len(code)), f"{len(code)} characters, and all tests pass"
+
+
+def main(max_steps: int = 10, **arguments: object) -> Result:
+    result = run(
+        "Code golf: the program with the fewest characters wins.",
+        "A Python program that reads a line and prints how many vowels (aeiou, in either case) "
+        "it holds.",
+        score,
+        START,
+        max_steps=max_steps,
+        language="python",
+        direction="minimize",
+        **arguments,
+    )
+    best_score, scores, best_x = result
+    print(f"\n{best_score:g} characters after {len(scores)} programs that pass:\n{best_x}")
+    return result
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,63 @@
+"""Speed: make is_prime(n) as fast as it can be and still right.
+
+The model is the one that OPTUNA_LLM_MODEL names; "offline" is a rule-based stand-in.
+"""
+
+import math
+
+from optuna_llm.evaluate import run_python
+from optuna_llm.optimize import Result
+from optuna_llm.optimize import run
+
+
+START = """\
+def is_prime(n):
+    if n < 2:
+        return False
+    for d in range(2, n):
+        if n % d == 0:
+            return False
+    return True
+"""
+CHECK = (
+    "found = [n for n in range(3000) if is_prime(n)] + [n for n in (21269, 21270) if is_prime(n)]"
+)
+TIME = """\
+import timeit
+
+seconds = timeit.timeit("is_prime(21269); is_prime(21270)", globals=globals(), number=10_000)
+"""
+PRIMES = [n for n in range(2, 3000) if all(n % d for d in range(2, n))] + [21269]
+
+
+def score(code: str) -> tuple[float, str]:
+    checked = run_python(f"{code}\n{CHECK}", outputs=["found"], timeout=60)
+    if not checked.ok:
+        raise RuntimeError(checked.feedback)
+    if checked.values["found"] != PRIMES:
+        return -10.0, "It gives a wrong answer."
+    timed = run_python(f"{code}\n{TIME}", outputs=["seconds"], timeout=60)
+    if not timed.ok:
+        raise RuntimeError(timed.feedback)
+    seconds = timed.values["seconds"]
+    return -math.log10(seconds), f"Right, and 20,000 calls took {seconds:.3g} seconds."
+
+
+def main(max_steps: int = 6, **arguments: object) -> Result:
+    result = run(
+        "Make a function fast.",
+        "Python code that defines is_prime(n): whether the int n is a prime. Timed are 10,000 "
+        "calls on 21269 and on 21270 each; a wrong answer earns -10.",
+        score,
+        START,
+        max_steps=max_steps,
+        language="python",
+        **arguments,
+    )
+    best_score, _, best_x = result
+    print(f"\n{best_score:.2f}, 20,000 calls in {10**-best_score:.3g} seconds:\n{best_x}")
+    return result
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,288 @@
+"""Callbacks for ``study.optimize``: stop when it is good or dear enough, and watch it run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+import sys
+import threading
+from typing import Any
+from typing import TextIO
+from typing import TYPE_CHECKING
+
+from optuna import Study
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial
+from optuna.trial import TrialState
+
+from optuna_llm import _attributes
+from optuna_llm._attributes import shorten
+from optuna_llm._prompt import clean_text
+from optuna_llm._prompt import diff_texts
+from optuna_llm._records import Usage
+
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_LONG_TEXT = 200
+_MAX_SHOWN = 2_000
+
+
+class TargetValueCallback:
+    """Stop a study once a trial is good enough.
+
+    .. code-block:: python
+
+        study.optimize(objective, callbacks=[TargetValueCallback(0.99)])
+
+    Args:
+        value: The objective value that is good enough, in the study's direction.
+    """
+
+    def __init__(self, value: float) -> None:
+        self._value = value
+
+    def __call__(self, study: Study, trial: FrozenTrial) -> None:
+        """Stop the study if this trial has reached the value and is feasible."""
+        if len(study.directions) > 1:
+            raise ValueError("TargetValueCallback is for studies of one objective.")
+        if trial.state != TrialState.COMPLETE or _is_infeasible(trial):
+            return
+        assert trial.value is not None
+        is_up = study.direction == StudyDirection.MAXIMIZE
+        if trial.value >= self._value if is_up else trial.value <= self._value:
+            study.stop()
+
+
+class MaxTokensCallback:
+    """Stop a study once its models have used so many tokens, by all of its workers.
+
+    A trial that runs now, and whose proposal is not in yet, counts as one of average cost.
+
+    .. code-block:: python
+
+        study.optimize(objective, callbacks=[MaxTokensCallback(1_000_000)])
+
+    Args:
+        n_tokens: Tokens sent and received, as the server counts them. A model that does not
+            count is never stopped.
+    """
+
+    def __init__(self, n_tokens: int) -> None:
+        if not n_tokens > 0:
+            raise ValueError(f"n_tokens must be above 0: {n_tokens!r}.")
+        self._n_tokens = n_tokens
+
+    def __call__(self, study: Study, trial: FrozenTrial) -> None:
+        """Stop the study if the tokens are used up."""
+        spent = [usage.prompt_tokens + usage.completion_tokens for _, usage in _costs(study)]
+        if sum(spent) + _in_flight(study, spent) >= self._n_tokens:
+            study.stop()
+
+
+@dataclass(frozen=True)
+class Prices:
+    """What a model costs, in money per million tokens.
+
+    Attributes:
+        prompt: Tokens sent.
+        completion: Tokens received.
+        cached: Tokens sent that the server had in its cache; None is the price of the others.
+    """
+
+    prompt: float
+    completion: float
+    cached: float | None = None
+
+    def cost(self, usage: Usage) -> float:
+        """What these tokens cost."""
+        cached = self.prompt if self.cached is None else self.cached
+        fresh = usage.prompt_tokens - usage.cached_tokens
+        total = fresh * self.prompt + usage.cached_tokens * cached
+        return (total + usage.completion_tokens * self.completion) / 1e6
+
+
+class MaxCostCallback:
+    """Stop a study once its models have cost so much, to all of its workers.
+
+    A trial that runs now, and whose proposal is not in yet, counts as one of average cost.
+
+    .. code-block:: python
+
+        prices = Prices(prompt=1.25, cached=0.125, completion=10)
+        study.optimize(objective, callbacks=[MaxCostCallback(5.0, prices)])
+
+    Args:
+        cost: The money, in the currency of the prices.
+        prices: The model's prices, or those of several models by name (as ``llm:model``). By
+            default they are looked up by name in genai-prices, in US dollars.
+
+    Raises:
+        ImportError: If no prices are given and genai-prices is not installed.
+    """
+
+    def __init__(self, cost: float, prices: Prices | Mapping[str, Prices] | None = None) -> None:
+        if not cost > 0:
+            raise ValueError(f"cost must be above 0: {cost!r}.")
+        if prices is None:
+            import genai_prices  # noqa: F401 - so that its lack is told at once
+        self._cost = cost
+        self._prices = prices
+
+    def __call__(self, study: Study, trial: FrozenTrial) -> None:
+        """Stop the study if the money is used up.
+
+        Raises:
+            ValueError: If the price of a model is not known.
+        """
+        spent = [self._price(model, usage) for model, usage in _costs(study)]
+        if sum(spent) + _in_flight(study, spent) >= self._cost:
+            study.stop()
+
+    def _price(self, model: str, usage: Usage) -> float:
+        if isinstance(self._prices, Prices):
+            return self._prices.cost(usage)
+        if self._prices is not None:
+            if model not in self._prices:
+                raise ValueError(f"prices has none for the model {model!r}: add it.")
+            return self._prices[model].cost(usage)
+        return _look_up(model, usage)
+
+
+def _look_up(model: str, usage: Usage) -> float:
+    """What tokens cost by genai-prices, in US dollars."""
+    import genai_prices
+
+    counted = genai_prices.Usage(
+        input_tokens=usage.prompt_tokens,
+        cache_read_tokens=usage.cached_tokens,
+        output_tokens=usage.completion_tokens,
+    )
+    try:
+        return float(genai_prices.calc_price(counted, model_ref=model).total_price)
+    except LookupError as error:
+        raise ValueError(f"genai-prices does not know {model!r}: give prices=.") from error
+
+
+def _costs(study: Study) -> list[tuple[str, Usage]]:
+    """Model and usage of every trial whose proposal is in."""
+    attributes = (trial.user_attrs for trial in study.get_trials(deepcopy=False))
+    found = ((_attributes.read_model(a) or "", _attributes.read_usage(a)) for a in attributes)
+    return [(model, usage) for model, usage in found if usage.calls]
+
+
+def _in_flight(study: Study, spent: list[float] | list[int]) -> float:
+    """What the trials may cost whose proposals are not in yet, at the average of the others."""
+    running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    waiting = [t for t in running if not _attributes.read_usage(t.user_attrs).calls]
+    return len(waiting) * sum(spent) / len(spent) if spent else 0.0
+
+
+def _is_infeasible(trial: FrozenTrial) -> bool:
+    return any(value > 0 for value in _attributes.read_constraints(trial).values())
+
+
+class ConsoleCallback:
+    """Show each trial as it ends: the model's words, the texts, the value.
+
+    On a terminal in color, texts highlighted and long ones as what they change in their parent,
+    where rich is installed (``pip install "optuna-llm[rich]"``); elsewhere as plain text.
+
+    Args:
+        file: Where to write; standard output by default.
+    """
+
+    def __init__(self, file: TextIO | None = None) -> None:
+        self._file = file
+        self._lock = threading.Lock()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_file": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._lock = threading.Lock()
+
+    def __call__(self, study: Study, trial: FrozenTrial) -> None:
+        """Show one trial."""
+        with self._lock:
+            file = self._file or sys.stdout
+            console = _make_console(file) if file.isatty() else None
+            for style, lexer, text in _describe(study, trial):
+                text = clean_text(text)
+                if console is None:
+                    file.write(text + "\n")
+                else:
+                    _show(console, style, lexer, text)
+            file.flush()
+
+
+def _describe(study: Study, trial: FrozenTrial) -> list[tuple[str, str | None, str]]:
+    """What is to be said of a trial, in order: style, language and text of each part."""
+    attributes = trial.user_attrs
+    source = _attributes.read_source(attributes)
+    parts: list[tuple[str, str | None, str]] = [
+        ("bold", None, f"trial {trial.number}" + (f" ({source})" if source else ""))
+    ]
+    if rationale := _attributes.read_rationale(attributes):
+        parts.append(("yellow", None, rationale))
+    if trial.params:
+        numbers = ", ".join(f"{name} = {value}" for name, value in trial.params.items())
+        parts.append(("blue", None, numbers))
+    texts = _attributes.read_texts(attributes)
+    declared = _attributes.read_declared_texts(study.user_attrs) if texts else {}
+    former = _read_parent_texts(study, attributes) if texts else {}
+    for name, text in texts.items():
+        parameter = declared.get(name)
+        language = parameter.language if parameter else None
+        parts.append(("blue", *_shorten_text(name, text, former.get(name), language)))
+    if feedback := _attributes.read_feedback(attributes):
+        parts.append(("", None, shorten(feedback, _MAX_SHOWN)))
+    parts.append(_describe_outcome(trial))
+    return parts
+
+
+def _read_parent_texts(study: Study, attributes: Mapping[str, Any]) -> dict[str, str]:
+    number = _attributes.read_parent(attributes)
+    trials = study.get_trials(deepcopy=False) if number is not None else []
+    parents = [trial for trial in trials if trial.number == number]
+    return _attributes.read_texts(parents[0].user_attrs) if parents else {}
+
+
+def _shorten_text(
+    name: str, text: str, former: str | None, language: str | None
+) -> tuple[str | None, str]:
+    """A text as it is shown, and the language it is in: a long one as a diff if it can be."""
+    if former is not None and len(text) > _LONG_TEXT:
+        diff = diff_texts(former, text)
+        if not diff:
+            return None, f"{name}: unchanged"
+        if len(diff) < len(text):
+            return "diff", shorten(diff, _MAX_SHOWN)
+    return language, shorten(text, _MAX_SHOWN)
+
+
+def _describe_outcome(trial: FrozenTrial) -> tuple[str, str | None, str]:
+    if trial.state == TrialState.COMPLETE:
+        return "green", None, "value: " + ", ".join(f"{value:.10g}" for value in trial.values)
+    words = {TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}.get(trial.state, "")
+    error = _attributes.read_error(trial.user_attrs)
+    return "red", None, f"{words}: {error}" if error else words
+
+
+def _make_console(file: TextIO) -> Console | None:
+    try:
+        from rich.console import Console
+    except ImportError:
+        return None
+    return Console(file=file)
+
+
+def _show(console: Console, style: str, lexer: str | None, text: str) -> None:
+    from rich.syntax import Syntax
+    from rich.text import Text
+
+    # As Text, not as a string: what stands in brackets is no markup.
+    shown = Syntax(text, lexer, background_color="default") if lexer else Text(text, style)
+    console.print(shown)

@@ -1,0 +1,204 @@
+"""The one-call form: a function of a text, a text to start from, and a model to improve it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Iterator
+import contextlib
+from dataclasses import dataclass
+from typing import Literal
+from typing import TypeAlias
+
+import optuna
+from optuna.trial import FrozenTrial
+from optuna.trial import TrialState
+
+from optuna_llm._errors import ModelSetupError
+from optuna_llm._prompt import SYSTEM_TEMPLATE
+from optuna_llm._prompt import USER_TEMPLATE
+from optuna_llm._sampler import LLMSampler
+from optuna_llm._text import explain_failures
+from optuna_llm._text import get_texts
+from optuna_llm._text import report_feedback
+from optuna_llm._text import suggest_text
+from optuna_llm.callbacks import ConsoleCallback
+from optuna_llm.callbacks import TargetValueCallback
+from optuna_llm.models import ModelLike
+
+
+Scorer: TypeAlias = Callable[[str], "float | tuple[float, str]"]
+
+_X = "x"
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run came to. Unpacks as ``best_score, scores, best_x``.
+
+    Attributes:
+        best_score: The best score; None if every evaluation failed.
+        scores: The scores of the evaluations that did not fail, in their order.
+        best_x: The text that scored best; None if every evaluation failed.
+        study: The study, with everything else that is known.
+    """
+
+    best_score: float | None
+    scores: list[float]
+    best_x: str | None
+    study: optuna.Study
+
+    def __iter__(self) -> Iterator[object]:
+        return iter((self.best_score, self.scores, self.best_x))
+
+
+def run(
+    task: str,
+    question: str,
+    func: Scorer,
+    x0: str,
+    *,
+    max_steps: int = 10,
+    stop_score: float | None = None,
+    model: ModelLike = None,
+    verbose: bool = True,
+    language: str | None = None,
+    system_template: str = SYSTEM_TEMPLATE,
+    user_template: str = USER_TEMPLATE,
+    direction: Literal["minimize", "maximize"] = "maximize",
+    storage: str | optuna.storages.BaseStorage | None = None,
+    study_name: str | None = None,
+    n_jobs: int = 1,
+    show_progress_bar: bool = False,
+    seed: int | None = None,
+) -> Result:
+    """Improve a text by a model, a step at a time.
+
+    .. code-block:: python
+
+        best_score, scores, best_x = run(
+            "Find a long palindrome.",
+            "A palindrome in lower case, without spaces.",
+            lambda x: (len(x) if x == x[::-1] else 0, "Not a palindrome yet."),
+            "abba",
+            model="offline",
+        )
+
+    It is a study of the one text parameter ``x`` under an :class:`LLMSampler`, and no more: with
+    a storage and a name it can be opened, watched and continued, by this function too.
+
+    Args:
+        task: What it is about.
+        question: What a text must be like; told to the model as the description of ``x``.
+        func: Gives a text's score, or the score and words about it that the model reads. An
+            exception is a failed trial whose traceback the model reads, never a score.
+        x0: The text to start from; evaluated first, unless the study has begun already.
+        max_steps: How many texts the model proposes, beside ``x0``.
+        stop_score: The score at which it ends.
+        model: As for :class:`LLMSampler`.
+        verbose: Whether each step is shown on the console.
+        language: Language of the text, such as "python".
+        system_template: As for :class:`LLMSampler`.
+        user_template: As for :class:`LLMSampler`.
+        direction: "maximize" or "minimize".
+        storage: As for :func:`optuna.create_study`.
+        study_name: Likewise; a study of this name is continued.
+        n_jobs: As for :meth:`optuna.study.Study.optimize`.
+        show_progress_bar: Likewise.
+        seed: As for :class:`LLMSampler`.
+
+    Raises:
+        ModelSetupError: If the model's server refuses for good, such as for a wrong key.
+        TypeError: If ``func`` returns neither a number nor a number and a string.
+        ValueError: If an argument cannot be right.
+    """
+    if not callable(func):
+        raise TypeError(f"func must be a function of a text: {func!r}.")
+    if not isinstance(x0, str):
+        raise TypeError(f"x0 must be a string: {x0!r}.")
+    if max_steps < 0:
+        raise ValueError(f"max_steps must be 0 or more: {max_steps!r}.")
+    sampler = LLMSampler(
+        task,
+        model=model,
+        seed=seed,
+        system_template=system_template,
+        user_template=user_template,
+    )
+    study = optuna.create_study(
+        storage=storage,
+        study_name=study_name,
+        direction=direction,
+        sampler=sampler,
+        load_if_exists=True,
+    )
+    fatal: list[Exception] = []
+
+    @explain_failures
+    def objective(trial: optuna.Trial) -> float:
+        try:
+            x = suggest_text(trial, _X, x0, description=question, language=language)
+        except ModelSetupError as error:
+            fatal.append(error)
+            raise
+        score, words = _read_answer(func(x), fatal, study)
+        if words:
+            report_feedback(trial, words)
+        return score
+
+    callbacks: list[Callable[[optuna.Study, FrozenTrial], None]] = []
+    if verbose:
+        callbacks.append(ConsoleCallback())
+    if stop_score is not None:
+        callbacks.append(TargetValueCallback(stop_score))
+    n_trials = max_steps + (not study.get_trials(deepcopy=False))
+    # Failed trials are part of a search; what nobody can mend here has stopped the study.
+    with _quiet_optuna() if verbose else contextlib.nullcontext():
+        study.optimize(
+            objective,
+            n_trials,
+            n_jobs=n_jobs,
+            catch=Exception,
+            callbacks=callbacks,
+            show_progress_bar=show_progress_bar,
+        )
+    if fatal:
+        raise fatal[0]
+    return _summarize(study)
+
+
+@contextlib.contextmanager
+def _quiet_optuna() -> Iterator[None]:
+    """Without Optuna's lines on each trial, where the console shows it in other words."""
+    verbosity = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(max(verbosity, optuna.logging.ERROR))
+    try:
+        yield
+    finally:
+        optuna.logging.set_verbosity(verbosity)
+
+
+def _read_answer(answer: object, fatal: list[Exception], study: optuna.Study) -> tuple[float, str]:
+    """The score and the words; anything else is a mistake in the function, and ends the study."""
+    score, words = answer if isinstance(answer, tuple) and len(answer) == 2 else (answer, "")
+    try:
+        return float(score), _read_words(words)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        error = TypeError(f"func must return a number, or a number and a string: {answer!r}.")
+        fatal.append(error)
+        study.stop()
+        raise error from None
+
+
+def _read_words(words: object) -> str:
+    if not isinstance(words, str):
+        raise TypeError
+    return words
+
+
+def _summarize(study: optuna.Study) -> Result:
+    complete = study.get_trials(states=(TrialState.COMPLETE,))
+    scores = [trial.value for trial in complete if trial.value is not None]
+    if not scores:
+        return Result(None, [], None, study)
+    best = study.best_trial
+    return Result(best.value, scores, get_texts(best)[_X], study)
