@@ -60,7 +60,7 @@ class OfflineModel:
             return Completion(f"{reason}\n<score>{score:.1f}</score>", "offline")
         wanted = _WANTED.search(user.content)
         # From a factor of about 2 in the first trials to a few percent after a hundred.
-        width = max(0.04, 0.7 * 0.97 ** int(wanted[1] if wanted else 0))
+        width = max(0.04, 0.8 * 0.96 ** int(wanted[1] if wanted else 0))
         leaders = _LEADER.findall(user.content)
         best: dict[str, Number] = json.loads(leaders[-1]) if leaders else {}
         parameters = {
@@ -69,9 +69,9 @@ class OfflineModel:
         texts = _TEXT_LINE.findall(system.content)
         # Few changes at a time are easier to be right with; at least one there must be.
         knobs = len(parameters) + len(texts)
-        share = 1.0 if _REJECTED in user.content else 0.4
+        share = 1.0 if _REJECTED in user.content else 0.3
         chosen = {rng.randrange(knobs)} | {i for i in range(knobs) if rng.random() < share}
-        lines = ["<rationale>Stand-in model: changed numbers of the best trial.</rationale>"]
+        lines = ["<rationale>Stand-in model: a random change of the best trial.</rationale>"]
         numbers = {
             name: _change_number(best.get(name), *words, width if i in chosen else 0.0, rng)
             for i, (name, words) in enumerate(parameters.items())
@@ -117,7 +117,7 @@ def _change_number(
     if isinstance(value, str) or value is None:
         at = rng.uniform(low, high)
     elif width:
-        at = rng.gauss(math.log(value) if bounds[3] else value, width * (high - low) / 2)
+        at = rng.gauss(math.log(value) if bounds[3] else value, width * (high - low) / 4)
     else:
         return value
     # Beyond a bound it is turned back: cut off there, half of all values would be the bound.

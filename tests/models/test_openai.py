@@ -96,11 +96,18 @@ def test_a_mixed_study_runs_against_a_server_and_sends_what_is_needed_only(
         assert body.keys() == {"model", "messages"}
         assert body["model"] == "some-model"
         assert [message["role"] for message in body["messages"]] == ["system", "user"]
-    last = study.trials[-1].user_attrs
-    assert last["llm:model"] == "served-model-1"
-    assert last["llm:prompt_tokens"] == 1000 + len(bodies)
-    assert (last["llm:cached_tokens"], last["llm:completion_tokens"]) == (900, 50)
-    assert last["llm:reasoning_tokens"] == 20
+    asked = [trial.user_attrs for trial in study.trials[1:]]
+    assert {attributes["llm:model"] for attributes in asked} == {"served-model-1"}
+
+    def total(key: str) -> int:
+        return sum(attributes[key] for attributes in asked)
+
+    n = len(bodies)
+    assert total("llm:calls") == n
+    assert total("llm:prompt_tokens") == sum(range(1001, 1001 + n))
+    assert total("llm:cached_tokens") == 900 * n
+    assert total("llm:completion_tokens") == 50 * n
+    assert total("llm:reasoning_tokens") == 20 * n
 
 
 def test_parameters_of_the_user_are_sent_as_given(server: HTTPServer) -> None:

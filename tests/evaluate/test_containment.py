@@ -1,0 +1,328 @@
+"""Candidates that try to get out, seen from outside."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+import os
+from pathlib import Path
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from uuid import uuid4
+
+import pytest
+
+from optuna_llm.evaluate import Limits
+from optuna_llm.evaluate import run_python
+from optuna_llm.evaluate import run_script
+
+
+pytestmark = pytest.mark.usefixtures("bubblewrap")
+
+
+def run(
+    code: str, timeout: float = 20, limits: Limits | None = None, network: bool = False
+) -> str:
+    """Both outputs of a contained script."""
+    execution = run_script(
+        code, timeout=timeout, sandbox="require", limits=limits, network=network
+    )
+    assert execution.contained
+    assert execution.missing == ()
+    return execution.stdout + execution.stderr
+
+
+def commands_with(mark: str) -> list[int]:
+    """The processes of this machine that have a word in their command line."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        try:
+            if entry.name.isdigit() and mark.encode() in (entry / "cmdline").read_bytes():
+                found.append(int(entry.name))
+        except OSError:
+            continue
+    return found
+
+
+def wait_until_gone(mark: str) -> bool:
+    """Whether no such process is left within a second: the kernel takes its time to clear up."""
+    for _ in range(50):
+        if not commands_with(mark):
+            return True
+        time.sleep(0.02)
+    return False
+
+
+def test_keys_in_the_environment_are_out_of_reach(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-the-secret")
+    seen = run(
+        "import glob, os\n"
+        "print('ran', dict(os.environ))\n"
+        "for path in glob.glob('/proc/*/environ') + glob.glob('/proc/*/cmdline'):\n"
+        "    try: print(path, open(path, 'rb').read())\n"
+        "    except OSError as error: print(error)\n"
+    )
+    assert "ran" in seen
+    assert "sk-the-secret" not in seen
+    assert "OPENAI" not in seen
+
+
+def test_files_of_the_user_and_the_project_are_out_of_reach(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("the secret")
+    with tempfile.NamedTemporaryFile("w", dir=Path.home()) as secret:
+        secret.write("the secret")
+        secret.flush()
+        paths = [secret.name, str(tmp_path / "secret"), __file__, "/etc/shadow", "~/.ssh/id_rsa"]
+        seen = run(
+            "import os\n"
+            f"for path in {paths!r}:\n"
+            "    try: print('READ', open(os.path.expanduser(path)).read())\n"
+            "    except OSError as error: print(error)\n"
+            f"print('ran', os.path.exists({str(Path.home() / '.ssh')!r}))\n"
+        )
+    assert "ran False" in seen
+    assert "READ" not in seen
+
+
+def test_nothing_is_written_outside_of_its_folder(tmp_path: Path) -> None:
+    mark = f"mark-{uuid4().hex}"
+    folders = [str(tmp_path), str(Path.home()), str(Path(__file__).parent), "/usr", "/etc"]
+    folders += [sys.prefix, "/candidate", "/var/tmp", "/tmp"]
+    seen = run(
+        "import os\n"
+        f"for folder in {folders!r}:\n"
+        "    try:\n"
+        "        os.makedirs(folder, exist_ok=True)\n"
+        f"        open(folder + '/{mark}', 'w').write('x')\n"
+        "        print('wrote', folder)\n"
+        "    except OSError as error: print(error)\n"
+    )
+    assert [f for f in folders if (Path(f) / mark).exists()] == []
+    # Its own /tmp it may write to, within which the first of these folders was made anew.
+    assert "wrote /tmp\n" in seen
+    assert "wrote /usr" not in seen
+    assert f"wrote {sys.prefix}" not in seen
+
+
+@pytest.fixture
+def listener() -> Iterator[tuple[int, list[str]]]:
+    """A server on this machine, and the addresses of those who have connected to it."""
+    visitors: list[str] = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def accept() -> None:
+            while True:
+                try:
+                    connection, address = server.accept()
+                except OSError:
+                    return
+                visitors.append(address[0])
+                connection.close()
+
+        threading.Thread(target=accept, daemon=True).start()
+        yield server.getsockname()[1], visitors
+        server.shutdown(socket.SHUT_RDWR)
+
+
+CONNECT = """
+import socket
+for address in [("127.0.0.1", {port}), ("192.0.2.1", 80)]:
+    try: socket.create_connection(address, 2); print("connected", address)
+    except OSError as error: print(error)
+"""
+
+
+def test_there_is_no_network_not_even_to_this_machine(
+    listener: tuple[int, list[str]],
+) -> None:
+    port, visitors = listener
+    seen = run(CONNECT.format(port=port))
+    assert "unreachable" in seen
+    assert "connected" not in seen
+    assert visitors == []
+
+
+def test_with_the_network_allowed_this_machine_is_reached(
+    listener: tuple[int, list[str]],
+) -> None:
+    port, visitors = listener
+    assert "connected ('127.0.0.1'" in run(CONNECT.format(port=port), network=True)
+    assert visitors == ["127.0.0.1"]
+
+
+def test_an_endless_loop_ends_in_time() -> None:
+    execution = run_script("while True: pass", timeout=1, sandbox="require")
+    assert execution.timed_out
+    assert not execution.ok
+    assert execution.seconds < 5
+    assert execution.feedback == "It was stopped at its time limit of 1 seconds."
+
+
+@pytest.mark.parametrize("ends", ["", "time.sleep(100)"])
+def test_a_child_that_left_its_session_does_not_outlive_it(ends: str) -> None:
+    mark = f"mark-{uuid4().hex}"
+    code = f"""
+import os, sys, time
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0:
+        for fd in range(3): os.close(fd)
+        os.execv(sys.executable, [sys.executable, "-c", "import time; time.sleep(100)", "{mark}"])
+    os._exit(0)
+os.wait()
+time.sleep(0.5)
+print("ran")
+sys.stdout.flush()
+{ends}
+"""
+    assert "ran" in run(code, timeout=2)
+    assert wait_until_gone(mark)
+
+
+def test_a_fork_bomb_is_bounded() -> None:
+    mark = f"mark-{uuid4().hex}"
+    counts = []
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.wait(0.05):
+            counts.append(len(commands_with(mark)))
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    code = f"""
+import os, sys, time
+if len(sys.argv) == 1:
+    os.execv(sys.executable, [sys.executable, __file__, "{mark}"])
+while True:
+    try: os.fork()
+    except OSError: time.sleep(0.01)
+"""
+    execution = run_script(code, timeout=2, sandbox="require", limits=Limits(processes=40))
+    over.set()
+    watcher.join()
+    assert execution.timed_out
+    # Beside the bomb's own there are the sandbox's processes, with its command in theirs.
+    assert 10 < max(counts) <= 45
+    assert wait_until_gone(mark)
+
+
+def test_a_hundred_gigabytes_of_memory_are_not_to_be_had() -> None:
+    seen = run("x = bytearray(100 * 1024**3)")
+    assert seen.strip().endswith("MemoryError")
+
+
+def test_ten_gigabytes_of_file_are_not_to_be_written() -> None:
+    before = os.statvfs("/").f_bavail
+    code = """
+block = bytes(1024 * 1024)
+with open("big", "wb") as file:
+    for _ in range(10 * 1024): file.write(block)
+"""
+    seen = run(code, limits=Limits(file_size=50 * 1024**2))
+    assert "File too large" in seen or "No space left" in seen
+    assert before - os.statvfs("/").f_bavail < 1024**3 / os.statvfs("/").f_frsize
+
+
+def test_many_files_do_not_fill_the_machine_either() -> None:
+    code = """
+for i in range(1000):
+    with open(str(i), "wb") as file: file.write(bytes(1024 * 1024))
+"""
+    assert "No space left" in run(code, limits=Limits(file_size=50 * 1024**2))
+
+
+def test_of_a_gigabyte_printed_the_end_is_kept() -> None:
+    code = "import sys\nfor _ in range(1024): sys.stdout.write('x' * 1024 * 1024)\nprint('end')"
+    execution = run_script(code, timeout=60, sandbox="require", limits=Limits(output=10_000))
+    assert execution.ok
+    assert len(execution.stdout) < 10_100
+    assert execution.stdout.startswith("[… 1,073,731,828 bytes before this are left out …]")
+    assert execution.stdout.endswith("xend\n")
+
+
+def test_it_cannot_kill_what_runs_outside() -> None:
+    code = """
+import os, signal
+print("ran", flush=True)
+for pid in (os.getppid(), 1, -1):
+    try: os.kill(pid, signal.SIGKILL)
+    except OSError as error: print(error)
+"""
+    bystander = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    try:
+        assert "ran" in run(code)
+        assert bystander.poll() is None
+    finally:
+        bystander.kill()
+        bystander.wait()
+
+
+@pytest.mark.parametrize(
+    "fake",
+    [
+        "print('accuracy: 1.0'); os._exit(0)",
+        "open(os.environ['OPTUNA_LLM_RESULT'], 'w').write('{}'); os._exit(0)",
+        "open(os.environ['OPTUNA_LLM_RESULT'], 'wb').write(b'\\x80\\x04.'); os._exit(0)",
+        "open(os.environ['OPTUNA_LLM_RESULT'], 'w').write('[' * 100000); os._exit(0)",
+    ],
+)
+def test_a_faked_end_is_a_failure(fake: str) -> None:
+    execution = run_python(f"import os; {fake}", outputs=["y"], timeout=10, sandbox="require")
+    assert not execution.ok
+    assert execution.values == {}
+    assert "hand back" in execution.feedback
+
+
+def test_a_pickle_that_runs_code_is_not_opened_here(tmp_path: Path) -> None:
+    trap = tmp_path / "trap"
+    code = f"""
+import os
+class Trap:
+    def __reduce__(self):
+        return os.system, ("touch {trap}; echo SPRUNG",)
+trap = Trap()
+"""
+    first = run_python(code, keep=["trap"], timeout=10, sandbox="require")
+    assert first.ok
+    second = run_python("x = 1", kept=first.kept, outputs=["x"], timeout=10, sandbox="require")
+    assert "SPRUNG" in second.stdout
+    assert not trap.exists()
+    assert "trap" not in repr(first)
+
+
+THIEF = """
+import gc, sys
+import numpy as np
+import sklearn.metrics
+sklearn.metrics.accuracy_score = lambda *args, **kwargs: 1.0
+
+class Thief:
+    def predict(self, X):
+        frame = sys._getframe()
+        hoard = []
+        while frame:
+            hoard += [*frame.f_locals.values(), *frame.f_globals.values()]
+            frame = frame.f_back
+        for thing in hoard + gc.get_objects():
+            if isinstance(thing, np.ndarray) and thing.shape == (len(X),):
+                return thing
+        return np.zeros(len(X))
+
+clf = Thief()
+"""
+
+
+def test_neither_a_replaced_scorer_nor_a_search_of_the_stack_finds_the_labels(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    examples = Path(__file__).parents[2] / "examples"
+    monkeypatch.syspath_prepend(str(examples))
+    import sklearn_automl
+
+    accuracy, _ = sklearn_automl.score(THIEF)
+    # What is left is to guess: one digit in ten is a zero.
+    assert 0.05 < accuracy < 0.15

@@ -1,0 +1,172 @@
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+import sys
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from optuna_llm.evaluate import _sandbox
+from optuna_llm.evaluate import Limits
+from optuna_llm.evaluate import run_script
+from optuna_llm.evaluate import SandboxError
+
+
+SANDBOXES = ["auto", "none"]
+
+
+@pytest.mark.parametrize("sandbox", SANDBOXES)
+def test_a_program_runs_and_says_what_it_did(sandbox: Any) -> None:
+    code = "import sys\nprint('é 字', input())\nsys.stderr.write('warned')"
+    execution = run_script(code, stdin="read\n", timeout=20, sandbox=sandbox)
+    assert execution.ok
+    assert (execution.stdout, execution.stderr) == ("é 字 read\n", "warned")
+    assert 0 < execution.seconds < 20
+    assert execution.feedback.startswith("It ended normally after 0.")
+    assert execution.feedback.endswith("é 字 read\nwarned")
+
+
+@pytest.mark.parametrize("sandbox", SANDBOXES)
+def test_a_failure_is_a_value_with_the_programs_own_traceback(sandbox: Any) -> None:
+    execution = run_script("def f():\n    raise KeyError('k')\nf()", timeout=20, sandbox=sandbox)
+    assert execution.returncode == 1
+    assert not execution.ok
+    assert execution.feedback.startswith("It ended with exit code 1.\nTraceback")
+    assert execution.feedback.endswith("KeyError: 'k'")
+    assert "optuna_llm/" not in execution.feedback
+
+
+@pytest.mark.parametrize("sandbox", SANDBOXES)
+@pytest.mark.parametrize(
+    ("code", "returncode", "says"),
+    [
+        ("raise SystemExit(3)", 3, "exit code 3"),
+        ("def f(:", 1, "SyntaxError"),
+        ("import os; os.kill(os.getpid(), 11)", -11, "signal 11, a crash in native code"),
+        ("\ud800", 1, "SyntaxError"),
+    ],
+)
+def test_each_way_to_fail_has_its_words(
+    code: str, returncode: int, says: str, sandbox: Any
+) -> None:
+    execution = run_script(code, timeout=20, sandbox=sandbox)
+    assert execution.returncode == returncode
+    assert says in execution.feedback
+
+
+@pytest.mark.parametrize("sandbox", SANDBOXES)
+def test_long_output_keeps_its_end_and_feedback_fits_the_model(sandbox: Any) -> None:
+    execution = run_script("for i in range(99999): print(i)", timeout=30, sandbox=sandbox)
+    assert execution.stdout.endswith("99998\n")
+    assert len(execution.stdout) < 100_100
+    assert len(execution.feedback) < 1_300
+    assert execution.feedback.endswith("99998")
+
+
+def test_another_interpreter_runs_another_language() -> None:
+    execution = run_script("echo $((6 * 7))", interpreter=["sh"], timeout=20)
+    assert execution.stdout == "42\n"
+
+
+def test_variables_for_it_are_all_it_gets_of_the_environment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-the-secret")
+    monkeypatch.setenv("SOMETHING", "else")
+    code = "import os; print(sorted(os.environ))"
+    execution = run_script(code, env={"ADDRESS": "here"}, timeout=20, sandbox="none")
+    assert "'ADDRESS'" in execution.stdout
+    assert "OPENAI" not in execution.stdout
+    assert "SOMETHING" not in execution.stdout
+
+
+def test_limits_alone_are_said_to_be_no_sandbox() -> None:
+    execution = run_script("pass", timeout=20, sandbox="none")
+    assert not execution.contained
+    assert execution.missing == (("processes",) if os.geteuid() == 0 else ())
+    assert run_script("pass", timeout=20, sandbox="container").contained
+
+
+def test_limits_alone_bound_memory_files_and_time() -> None:
+    limits = Limits(memory=10**9, file_size=10**6, cpu_seconds=1)
+    seen = run_script("bytearray(2 * 10**9)", timeout=20, sandbox="none", limits=limits)
+    assert "MemoryError" in seen.stderr
+    seen = run_script(
+        "open('f', 'wb').write(bytes(10**7))", timeout=20, sandbox="none", limits=limits
+    )
+    assert "File too large" in seen.stderr
+    seen = run_script("while True: pass", timeout=20, sandbox="none", limits=limits)
+    assert seen.returncode in (-9, -24)
+    assert seen.seconds < 10
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere its group is all that is known")
+@pytest.mark.parametrize("ends", ["", "time.sleep(100)"])
+def test_without_a_sandbox_a_child_that_left_its_session_ends_too(ends: str) -> None:
+    mark = f"mark-{uuid4().hex}"
+    code = f"""
+import os, sys, time
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0:
+        os.execv(sys.executable, [sys.executable, "-c", "import time; time.sleep(100)", "{mark}"])
+    os._exit(0)
+time.sleep(0.5)
+{ends}
+"""
+    execution = run_script(code, timeout=2, sandbox="none")
+    assert execution.seconds < 10
+    commands = [p.read_bytes() for p in Path("/proc").glob("[0-9]*/cmdline")]
+    assert not any(mark.encode() in command for command in commands)
+
+
+def test_its_folder_is_gone_afterwards() -> None:
+    execution = run_script("import os; print(os.getcwd())", timeout=20, sandbox="none")
+    assert not Path(execution.stdout.strip()).exists()
+
+
+@pytest.fixture
+def _no_bubblewrap(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
+    """A machine on which bubblewrap is not installed."""
+    (tmp_path / "prlimit").symlink_to("/usr/bin/prlimit")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    _sandbox.find_problem.cache_clear()
+    _sandbox._warn_once.cache_clear()
+    yield
+    _sandbox.find_problem.cache_clear()
+
+
+@pytest.mark.usefixtures("_no_bubblewrap")
+def test_without_bubblewrap_one_warning_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        executions = [run_script("print(1)", timeout=20) for _ in range(2)]
+    assert [(e.ok, e.contained) for e in executions] == [(True, False)] * 2
+    assert len(caplog.records) == 1
+    assert "Candidates run without a sandbox" in caplog.text
+    assert "apt install bubblewrap" in caplog.text
+
+
+@pytest.mark.usefixtures("_no_bubblewrap")
+def test_a_sandbox_that_is_required_and_not_there_is_an_error() -> None:
+    with pytest.raises(SandboxError, match="bubblewrap is not installed"):
+        run_script("print(1)", timeout=20, sandbox="require")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ({"timeout": 0}, "timeout must be above 0"),
+        ({"sandbox": "docker"}, "auto, require, container or none: 'docker'"),
+    ],
+)
+def test_a_wrong_argument_is_named(arguments: dict[str, Any], says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        run_script("pass", **{"timeout": 5, **arguments})
+
+
+def test_a_limit_must_be_a_number_above_0() -> None:
+    with pytest.raises(ValueError, match="memory must be a whole number above 0: 0"):
+        Limits(memory=0)
