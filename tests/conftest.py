@@ -7,6 +7,8 @@ import os
 import optuna
 import pytest
 
+from optuna_llm.evaluate._sandbox import find_problem
+
 
 pytest.register_assert_rewrite("optuna.testing.pytest_samplers")
 
@@ -23,6 +25,13 @@ def _quiet() -> Iterator[None]:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     yield
     optuna.logging.set_verbosity(optuna.logging.INFO)
+
+
+@pytest.fixture
+def bubblewrap() -> None:
+    """For tests of what only a sandbox can hold back."""
+    if problem := find_problem():
+        pytest.skip(problem)
 
 
 @pytest.hookimpl(wrapper=True)

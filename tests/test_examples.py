@@ -1,18 +1,42 @@
+"""Each example ends well on the stand-in, and gets far with a model that knows the answer."""
+
 from __future__ import annotations
 
+from collections.abc import Callable
+from collections.abc import Sequence
+import os
 from pathlib import Path
 import runpy
+import subprocess
+import sys
+from typing import Any
 
 import pytest
+
+from optuna_llm import Message
+from optuna_llm.optimize import Result
+from optuna_llm.testing import ScriptedModel
+from optuna_llm.testing import write_reply
 
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
+@pytest.fixture
+def load(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], dict[str, Any]]:
+    """Load an example's names, as running it would find its neighbours."""
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    return lambda name: runpy.run_path(str(EXAMPLES / f"{name}.py"))
+
+
+def propose(*texts: str) -> ScriptedModel:
+    return ScriptedModel([write_reply(texts={"x": text}) for text in texts])
+
+
 def test_the_quickstart_improves_visibly_and_goes_on_where_it_was(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    load: Callable[[str], dict[str, Any]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    main = runpy.run_path(str(EXAMPLES / "quickstart.py"))["main"]
+    main = load("quickstart")["main"]
     storage = f"sqlite:///{tmp_path}/quickstart.db"
     study = main(storage, 12)
     assert study.trials[0].value == pytest.approx(0.881, abs=0.001)
@@ -22,3 +46,158 @@ def test_the_quickstart_improves_visibly_and_goes_on_where_it_was(
     assert "accuracy 0.8810" in printed
     assert f"The best of 25 trials: accuracy {study.best_value:.4f}" in printed
     assert study.best_trial.user_attrs["code"] in printed
+
+
+@pytest.mark.parametrize(
+    "name", ["numbers_as_text", "code_golf", "sklearn_automl", "paperclips", "text_rubric"]
+)
+def test_an_example_runs_to_its_end_on_the_stand_in(name: str) -> None:
+    run = subprocess.run(
+        [sys.executable, str(EXAMPLES / f"{name}.py")],
+        env={**os.environ, "OPTUNA_LLM_MODEL": "offline"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    assert "trial 0 (initial)" in run.stdout
+
+
+def test_the_slowest_example_runs_to_its_end_on_the_stand_in(
+    load: Callable[[str], dict[str, Any]],
+) -> None:
+    main = load("prime_speed")["main"]
+    assert len(main(max_steps=1, model="offline", seed=0).study.trials) == 2
+
+
+def test_numbers_as_text_finds_the_minimum(load: Callable[[str], dict[str, Any]]) -> None:
+    result: Result = load("numbers_as_text")["main"](model=propose("[0, 1]", "[11, 0]", "[0, 0]"))
+    assert result.scores == [72.25, 1.0, 0.0]
+    assert result.best_x == "[0, 0]"
+
+
+GOLFED = "print(sum(c in'aeiouAEIOU'for c in input()))"
+
+
+@pytest.mark.usefixtures("bubblewrap")
+def test_code_golf_gets_shorter_and_wrong_programs_fail(
+    load: Callable[[str], dict[str, Any]],
+) -> None:
+    model = propose("print(3)", GOLFED)
+    result: Result = load("code_golf")["main"](model=model, max_steps=2)
+    assert result.best_score == len(GOLFED) < result.scores[0]
+    assert "for '' it prints '3\\n', not 0" in model.calls[1][1].content
+
+
+GOOD_CLASSIFIER = """\
+import numpy as np
+from scipy.ndimage import gaussian_filter
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.pipeline import make_pipeline
+from sklearn.svm import SVC
+
+
+class Gradients(BaseEstimator, TransformerMixin):
+    def fit(self, X, y=None):
+        self.fitted_ = True
+        return self
+
+    def transform(self, X):
+        images = np.asarray(X).reshape(-1, 8, 8) / 16.0
+        images = np.stack([gaussian_filter(image, 0.4) for image in images])
+        gy, gx = np.gradient(images, axis=(1, 2))
+        size, angle = np.hypot(gx, gy), np.arctan2(gy, gx) % np.pi
+        bins = [
+            (size * (np.floor(angle / np.pi * 6) == k)).reshape(-1, 4, 2, 4, 2).sum((2, 4))
+            for k in range(6)
+        ]
+        return np.hstack([part.reshape(len(images), -1) for part in (images, *bins)])
+
+
+clf = make_pipeline(Gradients(), SVC(C=30, gamma=0.02)).fit(X, y)
+"""
+
+
+@pytest.mark.usefixtures("bubblewrap")
+def test_automl_starts_where_the_original_did_and_passes_it(
+    load: Callable[[str], dict[str, Any]],
+) -> None:
+    model = propose("clf = 5", GOOD_CLASSIFIER)
+    result: Result = load("sklearn_automl")["main"](model=model, max_steps=2)
+    assert result.scores[0] == 0.9610678531701891
+    assert result.best_score is not None
+    assert result.best_score > 0.975
+    assert "has no attribute 'predict'" in model.calls[1][1].content
+
+
+CONCURRENT = """\
+from concurrent.futures import ThreadPoolExecutor
+import os
+import time
+import urllib.request
+
+end = time.monotonic() + 3
+
+
+def make(_):
+    while time.monotonic() < end:
+        urllib.request.urlopen(os.environ["FACTORY"], data=b"").read()
+
+
+with ThreadPoolExecutor(64) as pool:
+    list(pool.map(make, range(64)))
+"""
+
+
+@pytest.mark.usefixtures("bubblewrap")
+def test_paperclips_are_made_at_once_and_a_late_script_earns_nothing(
+    load: Callable[[str], dict[str, Any]],
+) -> None:
+    late = "import time\ntime.sleep(100)"
+    model = propose(CONCURRENT, late)
+    # Three seconds where the original has thirty.
+    result: Result = load("paperclips")["main"](model=model, max_steps=2, seconds=3)
+    assert result.scores[0] == 3
+    assert result.scores[1] > 375
+    assert result.scores[2] == 0
+
+
+MILLER_RABIN = """\
+def is_prime(n):
+    if n < 49:
+        return n in {2, 3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47}
+    if not (n % 2 and n % 3 and n % 5 and n % 7):
+        return False
+    return pow(2, n - 1, n) == 1 and n not in PSEUDO
+
+
+PSEUDO = {341, 561, 645, 1105, 1387, 1729, 1905, 2047, 2465, 2701, 2821}
+"""
+
+
+@pytest.mark.usefixtures("bubblewrap")
+def test_prime_speed_gets_fast_and_a_wrong_answer_earns_minus_ten(
+    load: Callable[[str], dict[str, Any]],
+) -> None:
+    model = propose("def is_prime(n):\n    return n % 2 == 1", MILLER_RABIN)
+    result: Result = load("prime_speed")["main"](model=model, max_steps=2)
+    start, wrong, fast = result.scores
+    assert wrong == -10
+    assert fast > start + 1.5
+
+
+def test_a_text_is_rewritten_until_the_judge_likes_it(
+    load: Callable[[str], dict[str, Any]],
+) -> None:
+    better = "Net, I learn, rail: Iten."
+
+    def play_both_parts(messages: Sequence[Message]) -> str:
+        if "You rate a text by a rubric" not in messages[0].content:
+            return write_reply(texts={"x": better})
+        score = 9 if better in messages[1].content else 6
+        return f"It is so so.\n<score>{score}</score>"
+
+    model = ScriptedModel(play_both_parts)
+    result: Result = load("text_rubric")["main"](model=model, max_steps=1)
+    assert tuple(result) == (9.0, [6.0, 9.0], better)
+    assert "feedback: It is so so." in model.calls[1][1].content

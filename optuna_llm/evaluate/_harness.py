@@ -1,33 +1,35 @@
 """Runs in the candidate's process: gives its code variables, and takes variables back.
 
 A program of its own, copied beside the candidate together with ``_transfer.py``. Nothing it does
-is trusted by the other side, since the candidate can change all of it.
+is trusted by the other side, since the candidate can change all of it. It imports little, for each
+candidate waits for it.
 """
 
 from __future__ import annotations
 
-import linecache
 import os
-from pathlib import Path
 import pickle
 import sys
-import traceback
 from types import ModuleType
-from typing import Any
 
 import _transfer  # type: ignore[import-not-found]
 
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 FILE = "program.py"
 
 
 def main() -> int:
     """Run the program; the exit code says whether it came to its end."""
-    here = Path(__file__).parent
-    sys.path.remove(str(here))
-    inputs, objects, wanted = _transfer.unpack((here / "inputs").read_bytes())
-    source = (here / FILE).read_text(encoding="utf-8", errors="surrogateescape")
-    linecache.cache[FILE] = (len(source), None, source.splitlines(keepends=True), FILE)
+    here = os.path.dirname(os.path.abspath(__file__))
+    sys.path.remove(here)
+    with open(os.path.join(here, "inputs"), "rb") as file:
+        inputs, objects, wanted = _transfer.unpack(file.read())
+    with open(os.path.join(here, FILE), encoding="utf-8", errors="surrogateescape") as file:
+        source = file.read()
     # A main module of its own, where its classes are found by their names, and ours are not.
     sys.modules["__main__"] = program = ModuleType("__main__")
     try:
@@ -38,7 +40,7 @@ def main() -> int:
         if error.code:
             raise
     except BaseException as error:  # noqa: BLE001 - whatever it is, it is told
-        _tell(error)
+        _tell(error, source)
         return 1
     return _hand_back(vars(program), wanted)
 
@@ -56,7 +58,8 @@ def _hand_back(names: dict[str, Any], wanted: dict[str, Any]) -> int:
         sys.stderr.write(f"{type(error).__name__}: {error}\n")
         return 1
     sys.stdout.flush()
-    Path(os.environ["OPTUNA_LLM_RESULT"]).write_bytes(parcel)
+    with open(os.environ["OPTUNA_LLM_RESULT"], "wb") as file:
+        file.write(parcel)
     return 0
 
 
@@ -70,8 +73,12 @@ def _pickle(value: Any) -> bytes:
     return data
 
 
-def _tell(error: BaseException) -> None:
+def _tell(error: BaseException, source: str) -> None:
     """The traceback from the candidate's own first line on."""
+    import linecache
+    import traceback
+
+    linecache.cache[FILE] = (len(source), None, source.splitlines(keepends=True), FILE)
     trace = error.__traceback__
     while trace is not None and trace.tb_frame.f_code.co_filename != FILE:
         trace = trace.tb_next

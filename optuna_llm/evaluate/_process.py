@@ -131,11 +131,12 @@ def _watch(
     tails = [_Tail(pipe, output) for pipe in (process.stdout, process.stderr)]
     feeder = threading.Thread(target=_feed, args=(process.stdin, stdin), daemon=True)
     feeder.start()
-    timed_out = False
+    # Waited for in a thread, since wait(timeout) looks only every 50 milliseconds.
+    waiter = threading.Thread(target=process.wait, daemon=True)
+    waiter.start()
     try:
-        process.wait(timeout)
-    except subprocess.TimeoutExpired:
-        timed_out = True
+        waiter.join(timeout)
+        timed_out = waiter.is_alive()
     finally:
         _kill(process)
         if not wrapping.in_bubble:

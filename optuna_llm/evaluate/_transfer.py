@@ -9,7 +9,11 @@ from __future__ import annotations
 import json
 import math
 import sys
-from typing import Any
+
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any  # Its import would cost each candidate 2 milliseconds.
 
 
 _KINDS = "biufcSUmM"
