@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 import functools
+from pathlib import Path
 import traceback
 from typing import TypeVar
 
@@ -19,6 +20,8 @@ from optuna_llm._records import TextParameter
 
 
 _Result = TypeVar("_Result")
+
+_PACKAGE = str(Path(__file__).parent)
 
 
 def suggest_text(
@@ -123,9 +126,11 @@ def explain_failures(objective: Callable[[Trial], _Result]) -> Callable[[Trial],
 
 
 def _describe(error: Exception) -> str:
-    """The traceback from the objective's own frame on."""
+    """The traceback from the user's own first frame on."""
     trace = error.__traceback__
-    return "".join(traceback.format_exception(type(error), error, trace and trace.tb_next))
+    while trace is not None and trace.tb_frame.f_code.co_filename.startswith(_PACKAGE):
+        trace = trace.tb_next
+    return "".join(traceback.format_exception(type(error), error, trace or error.__traceback__))
 
 
 def _find_text(trial: BaseTrial, name: str) -> str | None:

@@ -215,6 +215,7 @@ class ConsoleCallback:
                     file.write(text + "\n")
                 else:
                     _show(console, style, lexer, text)
+            file.write("\n")
             file.flush()
 
 
@@ -238,7 +239,8 @@ def _describe(study: Study, trial: FrozenTrial) -> list[tuple[str, str | None, s
         language = parameter.language if parameter else None
         parts.append(("blue", *_shorten_text(name, text, former.get(name), language)))
     if feedback := _attributes.read_feedback(attributes):
-        parts.append(("", None, shorten(feedback, _MAX_SHOWN)))
+        style = "red" if trial.state == TrialState.FAIL else ""
+        parts.append((style, None, shorten(feedback, _MAX_SHOWN)))
     parts.append(_describe_outcome(trial))
     return parts
 
