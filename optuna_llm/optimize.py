@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import contextlib
 from dataclasses import dataclass
 from typing import Literal
+from typing import SupportsFloat
 from typing import TypeAlias
 
 import optuna
@@ -16,6 +17,7 @@ from optuna.trial import TrialState
 from optuna_llm._errors import ModelSetupError
 from optuna_llm._prompt import SYSTEM_TEMPLATE
 from optuna_llm._prompt import USER_TEMPLATE
+from optuna_llm._records import TextParameter
 from optuna_llm._sampler import LLMSampler
 from optuna_llm._text import explain_failures
 from optuna_llm._text import get_texts
@@ -132,19 +134,7 @@ def run(
         load_if_exists=True,
     )
     fatal: list[Exception] = []
-
-    @explain_failures
-    def objective(trial: optuna.Trial) -> float:
-        try:
-            x = suggest_text(trial, _X, x0, description=question, language=language)
-        except ModelSetupError as error:
-            fatal.append(error)
-            raise
-        score, words = _read_answer(func(x), fatal, study)
-        if words:
-            report_feedback(trial, words)
-        return score
-
+    objective = _make_objective(func, TextParameter(_X, question, language, x0), fatal)
     callbacks: list[Callable[[optuna.Study, FrozenTrial], None]] = []
     if verbose:
         callbacks.append(ConsoleCallback())
@@ -166,6 +156,36 @@ def run(
     return _summarize(study)
 
 
+def _make_objective(
+    func: Scorer, x: TextParameter, fatal: list[Exception]
+) -> Callable[[optuna.Trial], float]:
+    """The function as an objective; what nobody can mend here ends the study, and goes to fatal."""
+    assert x.initial is not None
+    initial = x.initial
+
+    @explain_failures
+    def objective(trial: optuna.Trial) -> float:
+        try:
+            text = suggest_text(
+                trial, x.name, initial, description=x.description, language=x.language
+            )
+        except ModelSetupError as error:
+            fatal.append(error)
+            raise
+        answer = func(text)
+        try:
+            score, words = _read_answer(answer)
+        except TypeError as error:
+            fatal.append(error)
+            trial.study.stop()
+            raise
+        if words:
+            report_feedback(trial, words)
+        return score
+
+    return objective
+
+
 @contextlib.contextmanager
 def _quiet_optuna() -> Iterator[None]:
     """Without Optuna's lines on each trial, where the console shows it in other words."""
@@ -177,22 +197,16 @@ def _quiet_optuna() -> Iterator[None]:
         optuna.logging.set_verbosity(verbosity)
 
 
-def _read_answer(answer: object, fatal: list[Exception], study: optuna.Study) -> tuple[float, str]:
-    """The score and the words; anything else is a mistake in the function, and ends the study."""
+def _read_answer(answer: object) -> tuple[float, str]:
+    """The score and the words of what a scorer returns.
+
+    Raises:
+        TypeError: If it is neither a number nor a number and a string.
+    """
     score, words = answer if isinstance(answer, tuple) and len(answer) == 2 else (answer, "")
-    try:
-        return float(score), _read_words(words)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
-        error = TypeError(f"func must return a number, or a number and a string: {answer!r}.")
-        fatal.append(error)
-        study.stop()
-        raise error from None
-
-
-def _read_words(words: object) -> str:
-    if not isinstance(words, str):
-        raise TypeError
-    return words
+    if not isinstance(score, SupportsFloat) or not isinstance(words, str):
+        raise TypeError(f"func must return a number, or a number and a string: {answer!r}.")
+    return float(score), words
 
 
 def _summarize(study: optuna.Study) -> Result:

@@ -80,7 +80,7 @@ def test_an_exception_is_a_failed_trial_that_the_model_reads_of() -> None:
     assert "## Trial 1: failed" in prompt
     assert "RuntimeError: no such word" in prompt
     assert "in fail\n" in prompt
-    assert "optimize.py" not in prompt
+    assert "/optimize.py" not in prompt
 
 
 def test_if_all_fail_there_is_no_best() -> None:
