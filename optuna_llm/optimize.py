@@ -159,7 +159,7 @@ def run(
 def _make_objective(
     func: Scorer, x: TextParameter, fatal: list[Exception]
 ) -> Callable[[optuna.Trial], float]:
-    """The function as an objective; what nobody can mend here ends the study, and goes to fatal."""
+    """The function as an objective. What ends the study for good is put into ``fatal``."""
     assert x.initial is not None
     initial = x.initial
 
