@@ -1,5 +1,6 @@
 """Optuna studies that a language model drives: numbers, text and code in one search space."""
 
+from optuna_llm._errors import ContextLengthError
 from optuna_llm._errors import LLMError
 from optuna_llm._errors import ModelError
 from optuna_llm._errors import ModelSetupError
@@ -20,6 +21,7 @@ from optuna_llm.models import OpenAIModel
 __all__ = [
     "ChatModel",
     "Completion",
+    "ContextLengthError",
     "LLMError",
     "LLMSampler",
     "Message",

@@ -1,9 +1,10 @@
 """What can be caught.
 
     LLMError
-    ├── ReplyError         the model's mistake: its reply could not be used
-    └── ModelError         the world's: the model could not be asked
-        └── ModelSetupError    key, model name or request: refused now, and would be again
+    ├── ReplyError              the model's mistake: its reply could not be used
+    └── ModelError              the world's: the model could not be asked
+        ├── ContextLengthError      the prompt is longer than the model takes
+        └── ModelSetupError         key, quota, name or request: refused now and ever
 
 A caller's mistake is a ``ValueError`` or ``TypeError`` and stands outside of the tree.
 """
@@ -27,9 +28,13 @@ class ModelError(LLMError):
     """
 
 
+class ContextLengthError(ModelError):
+    """The prompt is longer than the model takes; the sampler asks again with a shorter one."""
+
+
 class ModelSetupError(ModelError):
     """The server refuses the request and would refuse it again: the setup must be mended.
 
-    Raised for a wrong key, an unknown model, a used-up quota or a parameter that the server
-    does not take. Never answered by a fallback.
+    Raised for a wrong key, an unknown model or a used-up quota. Never answered by a fallback: it
+    ends the study.
     """

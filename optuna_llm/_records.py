@@ -61,11 +61,13 @@ class Completion:
         text: The model's words; may be empty.
         model: The model's name as the server reports it; None where it does not.
         usage: Token counts. ``calls`` and ``seconds`` are filled in by who asked.
+        is_cut: Whether the reply ended for its length, before its end.
     """
 
     text: str
     model: str | None = None
     usage: Usage = field(default_factory=Usage)
+    is_cut: bool = False
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,8 @@ _TEXT_OPEN = re.compile(
     re.IGNORECASE | re.MULTILINE,
 )
 _TEXT_TAG = re.compile(r"<(/?)text\b[^<>\n]*>", re.IGNORECASE)
+# What no file, no terminal and not every database can hold.
+_UNUSABLE = re.compile("[\x00\ud800-\udfff]")
 _FENCE_OPEN = re.compile(r"\s*(`{3,}|~{3,})[^`]*")
 
 
@@ -70,6 +72,9 @@ def parse_reply(reply: str, problem: Problem) -> Proposal:
     empty = [name for name, text in texts.items() if not text.strip()]
     if empty:
         raise ReplyError(f'<text name="{empty[0]}"> is empty.')
+    for name, text in texts.items():
+        if odd := _UNUSABLE.search(text):
+            raise ReplyError(f'<text name="{name}"> holds the character {odd[0]!r}: leave it out.')
     rationale = rationales[0].strip() if rationales else ""
     return Proposal(numbers, texts, shorten(rationale, _MAX_RATIONALE))
 
@@ -103,6 +108,8 @@ def _take_texts(answer: str, wanted: Sequence[TextParameter]) -> tuple[dict[str,
         rest += answer[position : opening.start()]
         end, position = _find_end(answer, opening.end(), name)
         texts[name] = _unwrap(answer[opening.end() : end], by_name[name])
+        if any(inner[1] in by_name for inner in _TEXT_OPEN.finditer(texts[name])):
+            raise ReplyError(f'<text name="{name}"> holds another such block: send one.')
     rest += answer[position:]
     if texts and _TEXT_TAG.search(rest):
         raise ReplyError("there is a <text> tag too many: where the text ends cannot be told.")

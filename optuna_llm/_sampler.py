@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 import contextlib
 import copy
-from dataclasses import dataclass
-from dataclasses import field
 from dataclasses import replace
-import logging
+import os
+from pathlib import Path
 import time
 from typing import Any
 
@@ -21,14 +20,22 @@ from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
 
 from optuna_llm import _attributes
+from optuna_llm._errors import ContextLengthError
 from optuna_llm._errors import LLMError
 from optuna_llm._errors import ModelError
 from optuna_llm._errors import ModelSetupError
 from optuna_llm._errors import ReplyError
+from optuna_llm._exchanges import Answer
+from optuna_llm._exchanges import log_exchange
+from optuna_llm._exchanges import LOG_VARIABLE
+from optuna_llm._logging import get_logger
+from optuna_llm._prompt import CHARACTERS_PER_TOKEN
 from optuna_llm._prompt import Request
 from optuna_llm._prompt import SYSTEM_TEMPLATE
 from optuna_llm._prompt import Templates
 from optuna_llm._prompt import USER_TEMPLATE
+from optuna_llm._records import Completion
+from optuna_llm._records import Message
 from optuna_llm._records import Problem
 from optuna_llm._records import Proposal
 from optuna_llm._records import Source
@@ -41,7 +48,9 @@ from optuna_llm.models import ModelLike
 from optuna_llm.models import resolve_model
 
 
-_logger = logging.getLogger(__name__)
+_logger = get_logger(__name__)
+
+_LEAST_PROMPT_TOKENS = 500
 
 
 class LLMSampler(BaseSampler):
@@ -86,6 +95,8 @@ class LLMSampler(BaseSampler):
             ``{reply}``, the form of the answer, which must be there.
         user_template: The user message: any of ``{history}`` ``{best}`` ``{running}``, and
             ``{request}``, which must be there.
+        log_file: A file that gets a line of JSON for each call: messages, reply, usage, seconds
+            and outcome. By default what ``OPTUNA_LLM_LOG`` names.
 
     Raises:
         ValueError: If no model is named or the one named cannot be reached for lack of a key,
@@ -104,6 +115,7 @@ class LLMSampler(BaseSampler):
         max_reply_retries: int = 2,
         system_template: str = SYSTEM_TEMPLATE,
         user_template: str = USER_TEMPLATE,
+        log_file: str | os.PathLike[str] | None = None,
     ) -> None:
         if not isinstance(task, str):
             raise TypeError(f"task must be a string: {task!r}.")
@@ -111,7 +123,7 @@ class LLMSampler(BaseSampler):
             raise ValueError(f"task is too long to be stored: {len(task):,} characters.")
         if base_sampler is not None and not isinstance(base_sampler, BaseSampler):
             raise TypeError(f"base_sampler must be an Optuna sampler: {base_sampler!r}.")
-        if max_prompt_tokens < 500:
+        if max_prompt_tokens < _LEAST_PROMPT_TOKENS:
             raise ValueError(f"max_prompt_tokens must be 500 or more: {max_prompt_tokens!r}.")
         if max_reply_retries < 0:
             raise ValueError(f"max_reply_retries must be 0 or more: {max_reply_retries!r}.")
@@ -120,6 +132,8 @@ class LLMSampler(BaseSampler):
         self._base_sampler = TPESampler(seed=seed) if base_sampler is None else base_sampler
         self._max_prompt_tokens = max_prompt_tokens
         self._max_reply_retries = max_reply_retries
+        log_file = log_file or os.environ.get(LOG_VARIABLE) or None
+        self._log_file = None if log_file is None else Path(log_file)
         self._templates = Templates(system_template, user_template)
         self._views = Views()
 
@@ -156,7 +170,9 @@ class LLMSampler(BaseSampler):
             values = self._sample_base(study, trial, search_space)
         else:
             answer = self._ask_model(whole, view, problem, request)
-            _attributes.write_attributes(whole, trial, answer.attributes(trial, request.parent))
+            _attributes.write_attributes(
+                whole, trial, _answer_attributes(answer, trial, request.parent)
+            )
             if isinstance(answer.outcome, Proposal):
                 source = "model"
                 values = answer.outcome.numbers
@@ -197,30 +213,57 @@ class LLMSampler(BaseSampler):
             _attributes.write_attributes(study, trial, _attributes.source_attributes("user"))
         self._base_sampler.after_trial(study, trial, state, values)
 
-    def _ask_model(self, study: Study, view: View, problem: Problem, request: Request) -> _Answer:
+    def _ask_model(self, study: Study, view: View, problem: Problem, request: Request) -> Answer:
         """One proposal, or why there is none, after as many calls as are allowed for it."""
-        answer = _Answer(ReplyError("nobody has asked yet"))
+        spent = Usage()
+        name = None
+        refused = 0
         while True:
             messages = view.render(problem, request, self._max_prompt_tokens, self._templates)
-            began = time.monotonic()
-            try:
-                completion = self._model.complete(messages)
-            except ModelError as error:
-                return answer.add(Usage(calls=1, seconds=time.monotonic() - began), None, error)
-            seconds = time.monotonic() - began
-            usage = replace(completion.usage, calls=1, seconds=seconds)
-            try:
-                proposal = parse_reply(completion.text, problem)
-                view.refuse_repeat(study, proposal, request)
-                return answer.add(usage, completion.model, proposal)
-            except ReplyError as error:
-                answer = answer.add(usage, completion.model, error)
-                calls = answer.usage.calls
-                if calls > self._max_reply_retries:
-                    says = f"Trial {request.number}: no usable reply in {calls} calls; {error}"
-                    return replace(answer, outcome=ReplyError(says))
-                _logger.info("Trial %d: the reply is sent back: %s", request.number, error)
-                request = replace(request, rejected=(completion.text, str(error)))
+            answer = self._call(messages)
+            if answer.completion is not None:
+                answer = replace(
+                    answer, outcome=_read_reply(study, view, problem, request, answer.completion)
+                )
+            log_exchange(self._log_file, request.number, messages, answer)
+            spent += answer.usage
+            name = answer.model or name
+            answer = replace(answer, usage=spent, model=name)
+            if isinstance(answer.outcome, ContextLengthError):
+                if self._shorten_prompts(messages, answer.outcome):
+                    continue
+                says = f"The model takes hardly any prompt: {answer.outcome}"
+                return replace(answer, outcome=ModelSetupError(says))
+            if not isinstance(answer.outcome, ReplyError):
+                return answer
+            refused += 1
+            if refused > self._max_reply_retries:
+                says = f"Trial {request.number}: no usable reply in {refused} calls; "
+                return replace(answer, outcome=ReplyError(says + str(answer.outcome)))
+            _logger.info("Trial %d: the reply is sent back: %s", request.number, answer.outcome)
+            reply = answer.completion.text if answer.completion else ""
+            request = replace(request, rejected=(reply, str(answer.outcome)))
+
+    def _call(self, messages: Sequence[Message]) -> Answer:
+        """What the model says to the messages, not read yet, or its error."""
+        began = time.monotonic()
+        try:
+            completion = self._model.complete(messages)
+        except (ModelError, ReplyError) as error:
+            return Answer(error, None, Usage(calls=1, seconds=time.monotonic() - began))
+        usage = replace(completion.usage, calls=1, seconds=time.monotonic() - began)
+        return Answer(ReplyError("It was not read."), completion, usage, completion.model)
+
+    def _shorten_prompts(self, messages: Sequence[Message], error: ContextLengthError) -> bool:
+        """Ask with half of this prompt from now on; False if hardly anything is left to cut."""
+        size = sum(len(message.content) for message in messages) // CHARACTERS_PER_TOKEN
+        if size // 2 < _LEAST_PROMPT_TOKENS:
+            return False
+        self._max_prompt_tokens = min(self._max_prompt_tokens, size // 2)
+        _logger.warning(
+            "%s From now on a prompt takes at most %d tokens.", error, self._max_prompt_tokens
+        )
+        return True
 
     def _sample_base(
         self, study: Study, trial: FrozenTrial, search_space: Mapping[str, BaseDistribution]
@@ -244,33 +287,30 @@ class LLMSampler(BaseSampler):
         return values
 
 
-@dataclass(frozen=True)
-class _Answer:
-    """What asking the model came to.
+def _read_reply(
+    study: Study, view: View, problem: Problem, request: Request, completion: Completion
+) -> Proposal | ReplyError:
+    """The proposal that a reply holds, or what is wrong with it."""
+    try:
+        proposal = parse_reply(completion.text, problem)
+        view.refuse_repeat(study, proposal, request)
+    except ReplyError as error:
+        cut = " The reply was cut off for its length: be shorter." if completion.is_cut else ""
+        return ReplyError(f"{error}{cut}")
+    return proposal
 
-    Attributes:
-        outcome: The proposal, or why there is none.
-        usage: What all calls for it cost.
-        model: The model's name as the server reports it.
-    """
 
-    outcome: Proposal | LLMError
-    usage: Usage = field(default_factory=Usage)
-    model: str | None = None
-
-    def add(self, usage: Usage, model: str | None, outcome: Proposal | LLMError) -> _Answer:
-        """The answer after one more call."""
-        return _Answer(outcome, self.usage + usage, model or self.model)
-
-    def attributes(self, trial: FrozenTrial, parent: TrialRecord | None) -> dict[str, Any]:
-        """What a trial stores of it."""
-        cost = _attributes.cost_attributes(self.usage, self.model)
-        if isinstance(self.outcome, LLMError):
-            return cost | _attributes.error_attributes(self.outcome)
-        texts = self.outcome.texts
-        stored = _attributes.text_attributes(texts, trial.user_attrs) if texts else {}
-        origin = parent.number if parent is not None and texts else None
-        return stored | _attributes.proposal_attributes(self.outcome.rationale, origin) | cost
+def _answer_attributes(
+    answer: Answer, trial: FrozenTrial, parent: TrialRecord | None
+) -> dict[str, Any]:
+    """What a trial stores of what asking the model came to."""
+    cost = _attributes.cost_attributes(answer.usage, answer.model)
+    if isinstance(answer.outcome, LLMError):
+        return cost | _attributes.error_attributes(answer.outcome)
+    texts = answer.outcome.texts
+    stored = _attributes.text_attributes(texts, trial.user_attrs) if texts else {}
+    origin = parent.number if parent is not None and texts else None
+    return stored | _attributes.proposal_attributes(answer.outcome.rationale, origin) | cost
 
 
 def _unfiltered(study: Study) -> Study:

@@ -16,7 +16,7 @@ pytest.register_assert_rewrite("optuna.testing.pytest_samplers")
 @pytest.fixture(autouse=True)
 def _no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     """No test sees the keys and addresses of who runs it."""
-    for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "OPTUNA_LLM_MODEL"):
+    for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "OPTUNA_LLM_LOG", "OPTUNA_LLM_MODEL"):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -25,6 +25,15 @@ def _quiet() -> Iterator[None]:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     yield
     optuna.logging.set_verbosity(optuna.logging.INFO)
+
+
+@pytest.fixture
+def logs(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
+    """What Optuna and this package log, from INFO on."""
+    optuna.logging.set_verbosity(optuna.logging.INFO)
+    optuna.logging.enable_propagation()
+    yield caplog
+    optuna.logging.disable_propagation()
 
 
 @pytest.fixture

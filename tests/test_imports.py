@@ -16,7 +16,9 @@ PACKAGE = Path(optuna_llm.__file__).parent
 # Each imports only from those above it.
 ORDER = [
     "_errors",
+    "_logging",
     "_records",
+    "_exchanges",
     "_numbers",
     "_attributes",
     "_text",

@@ -242,6 +242,10 @@ def test_a_text_that_begins_as_a_fence_of_its_own_keeps_it() -> None:
         ('<text name="code">\na\n</text>\nOr so.\n</text>', "too many"),
         ("```\na\n```\nor\n```\nb\n```", "2 fenced blocks"),
         ("<rationale>because <numbers>", "<rationale> is not closed"),
+        ("<text>a\x00b</text>", "holds the character"),
+        ("<text>a\ud800b</text>", "holds the character"),
+        ("<texts>a</texts>", "no <text"),
+        ('<text name="code"><text name="code">a</text></text>', "holds another such block"),
         ("x" * 10_000_001, "10,000,001 characters"),
     ],
 )
@@ -353,7 +357,7 @@ def test_every_value_within_its_distribution_is_read_unchanged(numbers: dict[str
     assert parse_reply(write_reply(numbers), pose(NUMBERS)).numbers == numbers
 
 
-@given(st.text(alphabet=st.characters(exclude_characters="\r"), min_size=1))
+@given(st.text(alphabet=st.characters(exclude_characters="\r\x00"), min_size=1))
 def test_every_text_comes_back_as_it_was_written(text: str) -> None:
     tagged = any(mark in text.lower() for mark in ("<text", "</text", "```", "~~~"))
     if text.strip() and not tagged:

@@ -3,7 +3,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from collections.abc import Sequence
 import copy
-import logging
 from pathlib import Path
 import pickle
 import subprocess
@@ -111,16 +110,15 @@ def test_a_reply_that_cannot_be_used_goes_back_with_the_reason() -> None:
 
 @pytest.mark.parametrize("retries", [0, 1, 2])
 def test_after_the_last_reply_numbers_fall_back_and_say_why(
-    retries: int, caplog: pytest.LogCaptureFixture
+    retries: int, logs: pytest.LogCaptureFixture
 ) -> None:
     study, model = make_study(lambda _: "No.", max_reply_retries=retries)
-    with caplog.at_level(logging.WARNING):
-        study.optimize(parabola, n_trials=2)
+    study.optimize(parabola, n_trials=2)
     assert sources(study) == ["base", "fallback"]
     assert study.trials[1].state == TrialState.COMPLETE
     assert "there is no <numbers> block" in study.trials[1].user_attrs["llm:error"]
     assert study.trials[1].user_attrs["llm:calls"] == len(model.calls) == retries + 1
-    assert "there is no <numbers> block" in caplog.text
+    assert "there is no <numbers> block" in logs.text
 
 
 def test_after_the_last_reply_a_text_fails_its_trial_and_the_study_can_go_on() -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 import functools
-import logging
 import os
 from pathlib import Path
 import random
@@ -21,10 +20,11 @@ import sys
 from typing import Literal
 from typing import TypeAlias
 
+from optuna_llm._logging import get_logger
 from optuna_llm.evaluate._records import Limits
 
 
-_logger = logging.getLogger(__name__)
+_logger = get_logger(__name__)
 
 Sandbox: TypeAlias = Literal["auto", "require", "container", "none"]
 

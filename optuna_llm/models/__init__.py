@@ -4,6 +4,7 @@ from optuna_llm.models._chat import ChatModel
 from optuna_llm.models._chat import FunctionModel
 from optuna_llm.models._offline import OfflineModel
 from optuna_llm.models._openai import OpenAIModel
+from optuna_llm.models._replay import ReplayModel
 from optuna_llm.models._resolve import ModelLike
 from optuna_llm.models._resolve import resolve_model
 
@@ -14,5 +15,6 @@ __all__ = [
     "ModelLike",
     "OfflineModel",
     "OpenAIModel",
+    "ReplayModel",
     "resolve_model",
 ]

@@ -2,33 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
-from concurrent.futures import Future
-from concurrent.futures import TimeoutError as FutureTimeoutError
 import ipaddress
 import json
 import os
+import random
 import threading
 import time
 from typing import Any
 from typing import TYPE_CHECKING
-from typing import TypeVar
 from urllib.parse import urlsplit
 
-from optuna_llm._attributes import shorten
-from optuna_llm._errors import ModelError
-from optuna_llm._errors import ModelSetupError
+from optuna_llm._errors import LLMError
+from optuna_llm._errors import ReplyError
+from optuna_llm._logging import get_logger
 from optuna_llm._records import Completion
 from optuna_llm._records import Message
 from optuna_llm._records import Usage
+from optuna_llm.models._deadline import late
+from optuna_llm.models._deadline import within
+from optuna_llm.models._faults import explain_status
+from optuna_llm.models._faults import MAX_SAID
+from optuna_llm.models._faults import read_message
+from optuna_llm.models._faults import read_words
+from optuna_llm.models._faults import RejectedParameterError
+from optuna_llm.models._faults import TransientError
 
 
 if TYPE_CHECKING:
     import openai
 
-_Result = TypeVar("_Result")
+_logger = get_logger(__name__)
 
 WAYS_OUT = (
     "Three ways out: set OPENAI_API_KEY and name a model of that provider "
@@ -37,10 +43,9 @@ WAYS_OUT = (
     "stand-in that needs neither key nor network."
 )
 
-_MAX_SAID = 500
-"""Characters of a server's words in an error: some answer with a page of HTML."""
-
 _OURS = ("model", "messages", "stream", "n", "timeout")
+_FIRST_PAUSE = 0.25
+_LONGEST_PAUSE = 60.0
 
 
 class OpenAIModel:
@@ -52,7 +57,9 @@ class OpenAIModel:
         OpenAIModel("qwen3", base_url="http://localhost:11434/v1")
 
     One chat completion a call, not streamed; nothing is sent but the model's name, the messages
-    and the parameters given here.
+    and the parameters given here. What passes (rate limits, a server that fails, is silent or
+    cannot be reached, a response that is no completion) is waited out. A parameter that the
+    server rejects is left out from then on, or sent by the name it knows.
 
     Args:
         name: The model's name, as the server knows it.
@@ -61,7 +68,9 @@ class OpenAIModel:
             needs none. It is left out of pickles: a copy reads it from the environment.
         client: An ``openai.OpenAI`` or ``openai.AzureOpenAI`` to use in place of one made of
             the two arguments above.
-        timeout: Seconds that one call may take in all, the client's own retries included.
+        timeout: Seconds that one request may take in all.
+        patience: Seconds that may pass in all, pauses included, before a fault that passes is an
+            error after all. 0 tries once.
         **parameters: Further arguments of ``chat.completions.create``, such as
             ``temperature=1.0``; what only this server knows goes into ``extra_body={…}``.
 
@@ -76,13 +85,16 @@ class OpenAIModel:
         base_url: str | None = None,
         api_key: str | None = None,
         client: openai.OpenAI | None = None,
-        timeout: float = 600.0,
+        timeout: float = 300.0,
+        patience: float = 600.0,
         **parameters: Any,
     ) -> None:
         if not isinstance(name, str) or not name.strip():
             raise ValueError(f"A model's name must be a string and not empty: {name!r}.")
         if not timeout > 0:
             raise ValueError(f"timeout must be above 0 seconds: {timeout!r}.")
+        if not patience >= 0:
+            raise ValueError(f"patience must be 0 seconds or more: {patience!r}.")
         taken = [parameter for parameter in _OURS if parameter in parameters]
         if taken:
             raise ValueError(f"{taken[0]!r} is set by optuna_llm and cannot be a parameter.")
@@ -99,9 +111,11 @@ class OpenAIModel:
         self._given_client = client
         self._client = client
         self._timeout = timeout
+        self._patience = patience
         self._parameters = parameters
         self._lock = threading.Lock()
         if client is None:
+            self._check_address()
             self._find_key()
 
     def __repr__(self) -> str:
@@ -120,43 +134,86 @@ class OpenAIModel:
         self._lock = threading.Lock()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> OpenAIModel:
-        # Nothing in it changes but the client, which many threads may share.
+        # What changes in it, many threads may share.
         return self
 
     def complete(self, messages: Sequence[Message]) -> Completion:
         """The server's reply.
 
         Raises:
-            ModelError: If there was none in time, or it was no chat completion.
-            ModelSetupError: If the server refuses the request as it is.
+            ContextLengthError: If the messages are too long for the model.
+            ModelError: If patience came to an end.
+            ModelSetupError: If the server refuses for good.
+            ReplyError: If the model refused to answer, or a filter took the answer away.
         """
-        return _within(self._timeout, lambda: self._request(messages))
+        began = time.monotonic()
+        pauses = _growing_pauses()
+        while True:
+            try:
+                return within(self._timeout, lambda: self._request(messages))
+            except RejectedParameterError as error:
+                self._give_up(error)
+            except TransientError as error:
+                pause = max(next(pauses), error.retry_after)
+                if time.monotonic() - began + pause > self._patience:
+                    raise
+                _logger.warning("%s Asking again in %.1f seconds.", error, pause)
+                time.sleep(pause)
 
     def _request(self, messages: Sequence[Message]) -> Completion:
         import openai
 
         client = self._connect()
+        parameters = self._parameters
         deadline = time.monotonic() + self._timeout
+        body = bytearray()
         try:
-            with client.chat.completions.with_streaming_response.create(
+            with client.with_options(
+                max_retries=0, timeout=self._timeout
+            ).chat.completions.with_streaming_response.create(
                 model=self.name,
                 messages=[vars(message) for message in messages],  # type: ignore[misc]
-                timeout=self._timeout,
-                **self._parameters,
+                **parameters,
             ) as response:
-                body = bytearray()
                 for chunk in response.iter_bytes():
                     body += chunk
                     # The client's timeout is for each read: a body that trickles has none.
                     if time.monotonic() > deadline:
-                        raise _late(self._timeout)
+                        raise late(self._timeout)
         except openai.APIStatusError as error:
-            raise self._explain(error) from error
+            sent = [*parameters, *(parameters.get("extra_body") or {})]
+            who = f"{self._address()} for {self.name!r}"
+            headers = error.response.headers
+            fault = explain_status(error.status_code, error.body, headers, who, sent)
+            raise self._without_secrets(fault) from None
         except openai.APITimeoutError as error:
-            raise _late(self._timeout) from error
+            raise late(self._timeout) from error
         except openai.OpenAIError as error:
-            raise ModelError(f"{self._address()}: {error}{_cause(error)}") from error
+            raise self._without_secrets(TransientError(self._describe(error))) from None
+        except Exception as error:
+            # A body that breaks off is not wrapped by the client, and its HTTP library has
+            # changed its name between versions.
+            if type(error).__module__.partition(".")[0] in _HTTP_LIBRARIES:
+                raise TransientError(self._describe(error)) from error
+            raise
         return _read_completion(bytes(body), self._address())
+
+    def _give_up(self, error: RejectedParameterError) -> None:
+        """Leave parameters out from now on, or call them what the server calls them."""
+        with self._lock:
+            parameters = dict(self._parameters)
+            extra = dict(parameters.get("extra_body") or {})
+            for name, other in error.names.items():
+                for place in (parameters, extra):
+                    if name in place:
+                        value = place.pop(name)
+                        if other is not None:
+                            place[other] = value
+                verdict = f"sent as {other!r}" if other else "left out"
+                _logger.warning("%s The parameter %r is %s from now on.", error, name, verdict)
+            if "extra_body" in parameters:
+                parameters["extra_body"] = extra
+            self._parameters = parameters
 
     def _connect(self) -> openai.OpenAI:
         with self._lock:
@@ -165,6 +222,14 @@ class OpenAIModel:
 
                 self._client = openai.OpenAI(api_key=self._find_key(), base_url=self._base_url)
             return self._client
+
+    def _check_address(self) -> None:
+        parts = urlsplit(self._base_url or "https://api.openai.com")
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError(
+                f"base_url must begin with http:// or https:// and name a host: {parts.scheme!r}, "
+                f"{parts.hostname!r}."
+            )
 
     def _find_key(self) -> str:
         key = self._api_key or os.environ.get("OPENAI_API_KEY")
@@ -184,42 +249,33 @@ class OpenAIModel:
             url = str(self._given_client.base_url)
         return (urlsplit(url).hostname if url else None) or "api.openai.com"
 
-    def _explain(self, error: openai.APIStatusError) -> ModelError:
-        """What a status says: refused for good, or worth another trial."""
-        said = shorten(_message_of(error.body) or str(error), _MAX_SAID)
-        message = f"{self._address()} answered {error.status_code} to {self.name!r}: {said}"
-        quota = "insufficient_quota" in json.dumps(error.body, default=str)
-        # 408 is a time-out, 409 a conflict, 429 a rate limit: they pass.
-        if quota or (400 <= error.status_code < 500 and error.status_code not in (408, 409, 429)):
-            return ModelSetupError(message)
-        return ModelError(message)
+    def _describe(self, error: Exception) -> str:
+        # "Connection error." alone says nothing: what lies under it does.
+        under = f" ({error.__cause__})" if error.__cause__ else ""
+        return f"{self._address()}: {type(error).__name__}: {error}{under}"
+
+    def _without_secrets(self, error: LLMError) -> LLMError:
+        """The error without key and password, should the server have repeated them."""
+        client = self._client
+        parts = urlsplit(self._base_url or "")
+        secrets = [client.api_key if client else "", parts.password, parts.username]
+        message = str(error)
+        for secret in secrets:
+            if secret and secret != "none":
+                message = message.replace(secret, "***")
+        error.args = (message,)
+        return error
 
 
-def _within(seconds: float, call: Callable[[], _Result]) -> _Result:
-    """What ``call`` returns or raises, or a ModelError once the time is over.
-
-    It runs in a thread of its own, since nothing else bounds headers that trickle; the thread
-    is left to end when its connection does.
-    """
-    future: Future[_Result] = Future()
-
-    def run() -> None:
-        try:
-            future.set_result(call())
-        except BaseException as error:  # noqa: BLE001 - handed over to the caller's thread
-            future.set_exception(error)
-
-    threading.Thread(target=run, name="optuna_llm.call", daemon=True).start()
-    try:
-        return future.result(seconds)
-    except FutureTimeoutError as error:
-        if future.done():
-            raise
-        raise _late(seconds) from error
+_HTTP_LIBRARIES = ("httpx", "httpx2", "httpcore", "httpcore2")
 
 
-def _late(seconds: float) -> ModelError:
-    return ModelError(f"No reply within {seconds:g} seconds.")
+def _growing_pauses() -> Iterator[float]:
+    """Seconds between tries: twice as long each time, and no two clients in step."""
+    pause = _FIRST_PAUSE
+    while True:
+        yield pause * random.uniform(0.5, 1.5)
+        pause = min(2 * pause, _LONGEST_PAUSE)
 
 
 def _is_local(url: str) -> bool:
@@ -231,45 +287,25 @@ def _is_local(url: str) -> bool:
         return "." not in host or host.endswith((".local", ".localhost", ".internal", ".lan"))
 
 
-def _cause(error: BaseException) -> str:
-    """What lies under a connection error, which alone says no more than that."""
-    return f" ({error.__cause__})" if error.__cause__ else ""
-
-
-def _message_of(body: object) -> str:
-    """The words of an error body, in whichever of the usual shapes it comes."""
-    for key in ("error", "message", "detail"):
-        if isinstance(body, Mapping) and body.get(key):
-            body = body[key]
-    return body if isinstance(body, str) else json.dumps(body, default=str) if body else ""
-
-
 def _read_completion(body: bytes, address: str) -> Completion:
     """The completion in a response's body.
 
     Raises:
+        ReplyError: If the model gave no answer on purpose.
         ModelError: If it is none: not JSON, an error with status 200, or without choices.
     """
+    data: Any = None
     try:
         data = json.loads(body)
-        message = data["choices"][0]["message"]
-        text = message.get("content") or message.get("refusal") or ""
-        if not isinstance(text, str):
-            text = "".join(part.get("text") or "" for part in text)
-    except (ValueError, RecursionError, LookupError, TypeError, AttributeError) as error:
-        start = _message_of(_maybe_json(body)) or body[:1000].decode("utf-8", "replace")
-        raise ModelError(
-            f"{address} sent no chat completion: {shorten(start, _MAX_SAID)!r}"
-        ) from error
+        text, is_cut = read_message(data)
+    except ReplyError:
+        raise
+    except (ValueError, RecursionError, LookupError, TypeError, AttributeError):
+        said = read_words(data) or body[:MAX_SAID].decode("utf-8", "replace")
+        raise TransientError(f"{address} sent no chat completion: {said!r}") from None
     name = data.get("model")
-    return Completion(text, name if isinstance(name, str) else None, _read_usage(data))
-
-
-def _maybe_json(body: bytes) -> object:
-    try:
-        return json.loads(body)
-    except (ValueError, RecursionError):
-        return None
+    usage = _read_usage(data)
+    return Completion(text, name if isinstance(name, str) else None, usage, is_cut)
 
 
 def _read_usage(data: Mapping[str, Any]) -> Usage:

@@ -160,7 +160,7 @@ def test_a_refusal_for_good_ends_the_study_and_names_its_cause(
 ) -> None:
     server.expect_request(PATH).respond_with_json(body, status=status)
     study = optuna.create_study(sampler=LLMSampler(model=connect(server)))
-    with pytest.raises(ModelSetupError, match=f"{status} to 'some-model'.*wrong, said the server"):
+    with pytest.raises(ModelSetupError, match=f"answered {status}: wrong, said the server"):
         study.optimize(lambda t: t.suggest_float("x", 0, 1), n_trials=5)
     assert [t.state for t in study.trials] == [TrialState.COMPLETE, TrialState.FAIL]
     assert len(server.log) == 1
@@ -169,9 +169,9 @@ def test_a_refusal_for_good_ends_the_study_and_names_its_cause(
 def test_a_used_up_quota_is_a_refusal_for_good(server: HTTPServer) -> None:
     body = {"error": {"message": "pay first", "code": "insufficient_quota"}}
     server.expect_request(PATH).respond_with_json(body, status=429)
-    client = openai.OpenAI(api_key="x", base_url=server.url_for("/v1"), max_retries=0)
     with pytest.raises(ModelSetupError, match="pay first"):
-        OpenAIModel("m", client=client).complete(MESSAGES)
+        connect(server).complete(MESSAGES)
+    assert len(server.log) == 1
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])
@@ -179,8 +179,9 @@ def test_what_passes_is_an_error_that_numbers_fall_back_on(
     server: HTTPServer, status: int
 ) -> None:
     server.expect_request(PATH).respond_with_json(OPENAI_ERROR, status=status)
-    client = openai.OpenAI(api_key="x", base_url=server.url_for("/v1"), max_retries=0)
-    study = optuna.create_study(sampler=LLMSampler(model=OpenAIModel("m", client=client)))
+    client = openai.OpenAI(api_key="x", base_url=server.url_for("/v1"))
+    model = OpenAIModel("m", client=client, patience=0)
+    study = optuna.create_study(sampler=LLMSampler(model=model))
     study.optimize(lambda t: t.suggest_float("x", 0, 1), n_trials=2)
     assert study.trials[1].user_attrs["llm:source"] == "fallback"
     assert f"answered {status}" in study.trials[1].user_attrs["llm:error"]
@@ -205,14 +206,14 @@ def test_what_passes_is_an_error_that_numbers_fall_back_on(
 def test_a_body_that_is_no_completion_is_a_model_error(server: HTTPServer, body: bytes) -> None:
     server.expect_request(PATH).respond_with_data(body, content_type="application/json")
     with pytest.raises(ModelError, match="localhost sent no chat completion"):
-        connect(server).complete(MESSAGES)
+        connect(server, patience=0).complete(MESSAGES)
 
 
 def test_nobody_at_the_address_is_a_model_error_that_says_so() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    model = OpenAIModel("m", base_url=f"http://user:secret@127.0.0.1:{port}/v1")
+    model = OpenAIModel("m", base_url=f"http://user:secret@127.0.0.1:{port}/v1", patience=0)
     with pytest.raises(ModelError, match=r"127\.0\.0\.1.*refused") as caught:
         model.complete(MESSAGES)
     assert "secret" not in str(caught.value)
@@ -239,7 +240,7 @@ def test_a_response_that_trickles_ends_at_the_deadline(part: str) -> None:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
         begin = time.monotonic()
         with pytest.raises(ModelError, match=r"No reply within 0\.5 seconds"):
-            OpenAIModel("m", base_url=url, timeout=0.5).complete(MESSAGES)
+            OpenAIModel("m", base_url=url, timeout=0.5, patience=0).complete(MESSAGES)
         assert time.monotonic() - begin < 5
         over.set()
         thread.join()
@@ -307,6 +308,8 @@ def test_a_server_elsewhere_needs_a_key(url: str | None, monkeypatch: pytest.Mon
     [
         ({"name": ""}, "name must be"),
         ({"timeout": 0}, "timeout must be above 0"),
+        ({"patience": -1}, "patience must be 0 seconds or more"),
+        ({"base_url": "localhost:8000"}, "base_url must begin with http"),
         ({"stream": True}, "'stream' is set by optuna_llm"),
         ({"n": 2}, "'n' is set by optuna_llm"),
         ({"client": openai.AsyncOpenAI(api_key="x")}, "client must be an openai.OpenAI"),

@@ -1,0 +1,71 @@
+"""What asking a model came to, and a log of it: a line of JSON for each call."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from datetime import timezone
+import json
+import os
+from pathlib import Path
+
+from optuna_llm._errors import LLMError
+from optuna_llm._records import Completion
+from optuna_llm._records import Message
+from optuna_llm._records import Proposal
+from optuna_llm._records import Usage
+
+
+LOG_VARIABLE = "OPTUNA_LLM_LOG"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What asking a model came to, in one call or in several.
+
+    Attributes:
+        outcome: The proposal, or why there is none.
+        completion: The last reply; None if there was none.
+        usage: What all calls for it cost.
+        model: The model's name as the server reports it.
+    """
+
+    outcome: Proposal | LLMError
+    completion: Completion | None
+    usage: Usage
+    model: str | None = None
+
+
+def log_exchange(
+    path: Path | None, trial: int, messages: Sequence[Message], answer: Answer
+) -> None:
+    """Append one line, whole even if many processes write to the file.
+
+    Args:
+        path: The file; None writes nothing.
+        trial: Number of the trial that was asked for.
+        messages: What was sent.
+        answer: What this one call came to.
+    """
+    if path is None:
+        return
+    usable = isinstance(answer.outcome, Proposal)
+    line = json.dumps(
+        {
+            "time": datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
+            "trial": trial,
+            "messages": [vars(message) for message in messages],
+            "reply": None if answer.completion is None else answer.completion.text,
+            "model": answer.model,
+            "usage": vars(answer.usage),
+            "seconds": round(answer.usage.seconds, 3),
+            "outcome": "proposal" if usable else str(answer.outcome),
+        }
+    )
+    # One write to a file opened for appending is not torn apart by those of others.
+    file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    try:
+        os.write(file, line.encode() + b"\n")
+    finally:
+        os.close(file)

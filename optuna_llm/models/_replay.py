@@ -1,0 +1,95 @@
+"""Exchanges with a model, recorded once and answered again from the record."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import closing
+import dataclasses
+import hashlib
+import json
+import os
+from pathlib import Path
+import sqlite3
+
+from optuna_llm._errors import ModelSetupError
+from optuna_llm._records import Completion
+from optuna_llm._records import Message
+from optuna_llm._records import Usage
+from optuna_llm.models._resolve import ModelLike
+from optuna_llm.models._resolve import resolve_model
+
+
+_WAIT = 60.0
+_TABLE = """
+CREATE TABLE IF NOT EXISTS exchanges (
+    key TEXT PRIMARY KEY, messages TEXT NOT NULL, completion TEXT NOT NULL
+)
+"""
+
+
+class ReplayModel:
+    """A model that answers messages it has answered before from a file, to the letter.
+
+    So a study can be run again for free: with the same seeds and the same objective it asks the
+    same. What the record holds of a reply's cost is what it cost the first time.
+
+    .. code-block:: python
+
+        sampler = LLMSampler(model=ReplayModel("replies.db", "gpt-…"), seed=0)  # records
+        sampler = LLMSampler(model=ReplayModel("replies.db"), seed=0)  # replays only
+
+    Args:
+        path: An SQLite file, made if it is not there; many threads and processes may share it.
+        model: What answers messages that are not in the file, as for :class:`LLMSampler`. None
+            replays only.
+
+    Raises:
+        ValueError: If there is nothing to replay: no file and no model.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], model: ModelLike = None) -> None:
+        self._path = Path(path)
+        self._model = None if model is None else resolve_model(model)
+        if self._model is None and not self._path.exists():
+            raise ValueError(f"{str(path)!r} does not exist: name a model to record from.")
+
+    def complete(self, messages: Sequence[Message]) -> Completion:
+        """The recorded reply to these messages; if there is none, the model's, recorded.
+
+        Raises:
+            ModelSetupError: If there is none, and no model to ask.
+        """
+        told = json.dumps([vars(message) for message in messages])
+        key = hashlib.sha256(told.encode()).hexdigest()
+        recorded = self._read(key)
+        if recorded is None and self._model is None:
+            raise ModelSetupError(f"{self._path.name} holds no reply to these messages.")
+        if recorded is None:
+            assert self._model is not None
+            completion = self._model.complete(messages)
+            self._write(key, told, json.dumps(dataclasses.asdict(completion)))
+            # If another process was faster, its reply is the one on record.
+            recorded = self._read(key) or completion
+        return recorded
+
+    def _read(self, key: str) -> Completion | None:
+        with closing(self._open()) as database:
+            row = database.execute(
+                "SELECT completion FROM exchanges WHERE key = ?", (key,)
+            ).fetchone()
+        if row is None:
+            return None
+        fields = json.loads(row[0])
+        return Completion(**fields | {"usage": Usage(**fields["usage"])})
+
+    def _write(self, key: str, messages: str, completion: str) -> None:
+        with closing(self._open()) as database, database:
+            database.execute(
+                "INSERT OR IGNORE INTO exchanges VALUES (?, ?, ?)", (key, messages, completion)
+            )
+
+    def _open(self) -> sqlite3.Connection:
+        """A connection of this call's own, since none may pass between threads or forks."""
+        database = sqlite3.connect(self._path, timeout=_WAIT)
+        database.execute(_TABLE)
+        return database
