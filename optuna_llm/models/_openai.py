@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -44,6 +45,7 @@ WAYS_OUT = (
 )
 
 _OURS = ("model", "messages", "stream", "n", "timeout")
+_NO_KEY = "none"
 _FIRST_PAUSE = 0.25
 _LONGEST_PAUSE = 60.0
 
@@ -109,7 +111,8 @@ class OpenAIModel:
         self._base_url = base_url or os.environ.get("OPENAI_BASE_URL") or None
         self._api_key = api_key
         self._given_client = client
-        self._client = client
+        # Without the client's own retries: it waits out less, and says nothing of it.
+        self._client = client and client.with_options(max_retries=0)
         self._timeout = timeout
         self._patience = patience
         self._parameters = parameters
@@ -168,11 +171,10 @@ class OpenAIModel:
         deadline = time.monotonic() + self._timeout
         body = bytearray()
         try:
-            with client.with_options(
-                max_retries=0, timeout=self._timeout
-            ).chat.completions.with_streaming_response.create(
+            with client.chat.completions.with_streaming_response.create(
                 model=self.name,
                 messages=[vars(message) for message in messages],  # type: ignore[misc]
+                timeout=self._timeout,
                 **parameters,
             ) as response:
                 for chunk in response.iter_bytes():
@@ -220,7 +222,9 @@ class OpenAIModel:
             if self._client is None:
                 import openai
 
-                self._client = openai.OpenAI(api_key=self._find_key(), base_url=self._base_url)
+                self._client = openai.OpenAI(
+                    api_key=self._find_key(), base_url=self._base_url, max_retries=0
+                )
             return self._client
 
     def _check_address(self) -> None:
@@ -236,7 +240,7 @@ class OpenAIModel:
         if not key:
             if self._base_url is None or not _is_local(self._base_url):
                 raise ValueError(f"No API key is known for the model {self.name!r}. {WAYS_OUT}")
-            return "none"  # The client wants one, the server does not.
+            return _NO_KEY  # The client wants one, the server does not.
         if not key.isascii() or not key.isprintable() or " " in key:
             # Checked here, without showing it: as a header it would be shown by the error.
             raise ValueError("The API key holds a space, line break or non-ASCII character.")
@@ -256,15 +260,19 @@ class OpenAIModel:
 
     def _without_secrets(self, error: LLMError) -> LLMError:
         """The error without key and password, should the server have repeated them."""
-        client = self._client
-        parts = urlsplit(self._base_url or "")
-        secrets = [client.api_key if client else "", parts.password, parts.username]
         message = str(error)
-        for secret in secrets:
-            if secret and secret != "none":
-                message = message.replace(secret, "***")
+        for secret in self._secrets():
+            message = message.replace(secret, "***")
         error.args = (message,)
         return error
+
+    def _secrets(self) -> list[str]:
+        """What a server has been sent to know us by."""
+        parts = urlsplit(self._base_url or "")
+        basic = base64.b64encode(f"{parts.username}:{parts.password}".encode()).decode()
+        known = [parts.password, parts.username, parts.password and basic]
+        key = self._client.api_key if self._client is not None else ""
+        return [secret for secret in [*known, key] if secret and secret != _NO_KEY]
 
 
 _HTTP_LIBRARIES = ("httpx", "httpx2", "httpcore", "httpcore2")

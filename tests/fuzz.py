@@ -1,0 +1,62 @@
+"""The property tests, with as many examples as five minutes allow. Run by hand:
+
+python tests/fuzz.py [EXAMPLES] [SECONDS]
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+import sys
+import time
+
+
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent / "models")]
+
+from hypothesis import HealthCheck
+from hypothesis import settings
+import test_faults
+import test_prompt
+import test_reply
+
+
+PROPERTIES = [
+    test_reply.test_any_text_is_a_proposal_or_a_reply_error,
+    test_reply.test_any_mix_of_tags_is_a_proposal_or_a_reply_error,
+    test_reply.test_any_values_are_valid_or_refused,
+    test_reply.test_every_value_within_its_distribution_is_read_unchanged,
+    test_reply.test_every_text_comes_back_as_it_was_written,
+    test_prompt.test_whatever_a_candidate_wrote_the_prompt_keeps_its_structure,
+    test_prompt.test_whatever_the_last_reply_was_the_prompt_keeps_its_structure,
+    test_faults.test_any_answer_is_an_error_that_can_be_acted_on,
+]
+BATCH = 1_000
+
+
+def main(examples: int = 200_000, seconds: float = 300) -> None:
+    """Run the properties in turn until either limit; an example that fails is raised."""
+    profile = settings(
+        max_examples=BATCH,
+        database=None,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+    )
+    tests = [profile(test) for test in PROPERTIES]
+    began = time.monotonic()
+    done: Counter[str] = Counter()
+    while done.total() < examples:
+        for test in tests:
+            if time.monotonic() - began > seconds:
+                break
+            test()
+            done[test.__name__] += BATCH
+        else:
+            continue
+        break
+    for name, count in done.items():
+        print(f"{count:8,} {name}")
+    print(f"{done.total():8,} examples in {time.monotonic() - began:.0f} seconds, none failed")
+
+
+if __name__ == "__main__":
+    main(*map(int, sys.argv[1:]))

@@ -1,0 +1,313 @@
+"""Studies against a server that misbehaves: none hangs, and nothing untrue is stored."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+import copy
+import json
+from pathlib import Path
+import pickle
+import random
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import traceback
+from typing import Any
+
+from fault_server import CONTENT
+from fault_server import FaultServer
+from fault_server import REJECTIONS
+from fault_server import respond
+from fault_server import serve_faults
+from fault_server import WIRE
+from fault_server import write_error
+import optuna
+from optuna.trial import FrozenTrial
+from optuna.trial import TrialState
+import pytest
+
+from optuna_llm import get_texts
+from optuna_llm import LLMError
+from optuna_llm import LLMSampler
+from optuna_llm import ModelError
+from optuna_llm import ModelSetupError
+from optuna_llm import OpenAIModel
+from optuna_llm import suggest_text
+
+
+Trialish = optuna.Trial | FrozenTrial
+
+
+def objective(trial: Trialish) -> float:
+    """Depends on every number and on each character of the text."""
+    x = trial.suggest_float("x", -10, 10)
+    half = trial.suggest_float("half", 0, 3, step=0.5)
+    n = trial.suggest_int("n", 0, 50)
+    kind = trial.suggest_categorical("kind", ["a", None, 3])
+    code = suggest_text(trial, "code", "1.5 + 2.25", language="python")
+    return x * x + half + n / 7 + (kind == "a") + sum(map(ord, code)) / 1e6
+
+
+def connect(server: FaultServer, **arguments: Any) -> OpenAIModel:
+    return OpenAIModel("m", base_url=server.url, **{"timeout": 0.4, "patience": 1.0, **arguments})
+
+
+def make_study(model: OpenAIModel, **arguments: Any) -> optuna.Study:
+    return optuna.create_study(sampler=LLMSampler("Go down.", model=model, seed=0, **arguments))
+
+
+def check(study: optuna.Study, n_trials: int) -> None:
+    """Every trial has ended, with true values, and says where they came from."""
+    trials = study.get_trials(deepcopy=False)
+    assert len(trials) == n_trials
+    for trial in trials:
+        source = trial.user_attrs.get("llm:source")
+        if trial.state == TrialState.COMPLETE:
+            assert source == ("model" if trial.number else "initial")
+            assert trial.value == objective(trial)
+            assert get_texts(trial).keys() == {"code"}
+            assert "llm:error" not in trial.user_attrs
+        else:
+            assert trial.state == TrialState.FAIL
+            assert source is None
+            assert trial.user_attrs["llm:error"]
+            assert trial.params == {}
+
+
+def every_seventh(fault: str) -> Callable[[int], str | None]:
+    return lambda number: fault if number % 7 == 2 else None
+
+
+@pytest.mark.parametrize("fault", [*WIRE, *CONTENT])
+def test_a_study_outlasts_each_fault(fault: str) -> None:
+    with serve_faults(every_seventh(fault)) as server:
+        study = make_study(connect(server))
+        study.optimize(objective, n_trials=30, catch=LLMError)
+        check(study, 30)
+        assert server.counts[fault] >= 4
+    complete = [t for t in study.trials if t.state == TrialState.COMPLETE]
+    # One fault passes, or is mended by asking again; but nobody waits five minutes here.
+    lost = server.counts[fault] if fault == "429, retry in five minutes" else 0
+    assert len(complete) == 30 - lost
+
+
+def test_a_study_outlasts_all_faults_at_once(capsys: pytest.CaptureFixture[str]) -> None:
+    rng = random.Random(0)
+    faults = [*WIRE, *CONTENT]
+    with serve_faults(lambda _: rng.choice(faults) if rng.random() < 0.4 else None) as server:
+        study = make_study(connect(server, patience=0.5))
+        study.optimize(objective, n_trials=200, n_jobs=4, catch=LLMError)
+        check(study, 200)
+    complete = [t for t in study.trials if t.state == TrialState.COMPLETE]
+    assert len(complete) > 150
+    keys = {(str(t.params), str(get_texts(t))) for t in complete}
+    assert len(keys) == len(complete)
+    assert len(server.counts) > 50
+    with capsys.disabled():
+        print(f"\n{len(complete)} of 200 trials complete; faults met:")
+        for fault, count in sorted(server.counts.items()):
+            print(f"  {fault:34}{count:4}")
+
+
+@pytest.mark.parametrize("fault", ["500", "is silent", "breaks off", "prose"])
+def test_what_does_not_pass_falls_back_and_says_why(fault: str) -> None:
+    with serve_faults(lambda _: fault) as server:
+        study = make_study(connect(server, patience=0.1))
+        study.optimize(lambda t: t.suggest_float("x", 0, 1), n_trials=3)
+    assert [t.user_attrs["llm:source"] for t in study.trials] == ["base", "fallback", "fallback"]
+    assert all(t.user_attrs["llm:error"] for t in study.trials[1:])
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        (f"http://127.0.0.1:{free_port()}/v1", "refused"),
+        ("http://no-such-host.invalid/v1", "not known|resolution"),
+        ("https://127.0.0.1:{port}/v1", "SSL"),
+    ],
+)
+def test_nobody_at_the_address_falls_back_too(url: str, says: str) -> None:
+    with serve_faults(lambda _: None) as server:
+        url = url.format(port=server.server_address[1])
+        study = make_study(OpenAIModel("m", base_url=url, api_key="x", timeout=2, patience=0.1))
+        study.optimize(lambda t: t.suggest_float("x", 0, 1), n_trials=2)
+    assert study.trials[1].user_attrs["llm:source"] == "fallback"
+    assert re.search(says, study.trials[1].user_attrs["llm:error"])
+
+
+def test_pauses_grow_and_each_is_logged_with_its_reason(logs: pytest.LogCaptureFixture) -> None:
+    with serve_faults(lambda number: "503" if number < 4 else None) as server:
+        study = make_study(connect(server, patience=30))
+        study.optimize(lambda t: t.suggest_float("x", 0, 1), n_trials=2)
+    waits = [r.getMessage() for r in logs.records if "Asking again in" in r.getMessage()]
+    assert len(waits) == 4
+    assert all("answered 503: not now Asking again in" in wait for wait in waits)
+    pauses = [float(wait.split()[-2]) for wait in waits]
+    assert 0.1 <= pauses[0] <= 0.4
+    assert 1.0 <= pauses[3] <= 3.0
+    assert study.trials[1].user_attrs["llm:source"] == "model"
+
+
+def test_logs_are_as_loud_as_optunas(logs: pytest.LogCaptureFixture) -> None:
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    with serve_faults(lambda number: "503" if number < 1 else None) as server:
+        make_study(connect(server)).optimize(lambda t: t.suggest_float("x", 0, 1), n_trials=2)
+    assert logs.records == []
+
+
+@pytest.mark.parametrize(
+    ("parameter", "value", "kept"),
+    [
+        ("temperature", 0.5, {}),
+        ("max_tokens", 500, {"max_completion_tokens": 500}),
+        ("max_completion_tokens", 500, {"max_tokens": 500}),
+        ("seed", 1, {}),
+        ("response_format", {"type": "text"}, {}),
+        ("top_k", 5, {}),
+    ],
+)
+def test_a_parameter_that_is_rejected_is_dropped_or_renamed_and_remembered(
+    parameter: str, value: Any, kept: dict[str, Any], logs: pytest.LogCaptureFixture
+) -> None:
+    assert parameter in REJECTIONS
+    sent = {"extra_body": {parameter: value}} if parameter == "top_k" else {parameter: value}
+    with serve_faults(lambda _: parameter) as server:
+        study = make_study(connect(server, top_p=0.9, **sent))
+        study.optimize(objective, n_trials=6)
+        check(study, 6)
+    keys = [body.keys() - {"model", "messages"} for body in server.bodies]
+    assert keys[0] == {parameter, "top_p"}
+    assert all(key == {"top_p", *kept} for key in keys[1:])
+    assert all(server.bodies[-1][name] == value for name, value in kept.items())
+    assert sum("from now on" in r.getMessage() for r in logs.records) == 1
+
+
+def test_several_parameters_are_given_up_one_after_another() -> None:
+    rejected = ["temperature", "seed", "response_format"]
+    with serve_faults(lambda number: rejected[min(number, 2)]) as server:
+        model = connect(server, temperature=1, seed=2, response_format={"type": "text"})
+        study = make_study(model)
+        study.optimize(objective, n_trials=4)
+        check(study, 4)
+    assert server.bodies[-1].keys() == {"model", "messages"}
+
+
+def test_a_prompt_too_long_is_cut_and_asked_again(logs: pytest.LogCaptureFixture) -> None:
+    with serve_faults(lambda _: "too long") as server:
+        study = make_study(connect(server), max_prompt_tokens=16_000)
+        study.optimize(objective, n_trials=60)
+        check(study, 60)
+    sizes = [sum(len(m["content"]) for m in body["messages"]) for body in server.bodies]
+    assert sum(size > 6_000 for size in sizes) == 1
+    assert sum("From now on a prompt takes at most" in r.getMessage() for r in logs.records) == 1
+
+
+def test_a_model_that_takes_hardly_any_prompt_ends_the_study() -> None:
+    with serve_faults(lambda _: "too long") as server:
+        long = "Go down. " * 800
+        study = optuna.create_study(sampler=LLMSampler(long, model=connect(server)))
+        with pytest.raises((ModelSetupError, ValueError), match=r"hardly any|too small"):
+            study.optimize(objective, n_trials=5)
+
+
+@pytest.mark.parametrize("catch", [(), (Exception,)])
+def test_a_wrong_key_ends_the_study_even_where_all_is_caught(
+    catch: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(connection: socket.socket, _: FaultServer) -> None:
+        respond(connection, write_error("Incorrect API key"), 401)
+
+    monkeypatch.setitem(WIRE, "401", refuse)
+    with serve_faults(lambda _: "401") as server:
+        study = make_study(connect(server))
+        if catch:
+            study.optimize(objective, n_trials=10, catch=catch)
+        else:
+            with pytest.raises(ModelSetupError, match="answered 401: Incorrect API key"):
+                study.optimize(objective, n_trials=10)
+        assert len(server.bodies) == 1
+    assert [t.state for t in study.trials] == [TrialState.COMPLETE, TrialState.FAIL]
+    assert "Incorrect API key" in study.trials[1].user_attrs["llm:error"]
+
+
+SECRET = "sk-abcdefghijklmnop"
+
+
+@pytest.mark.parametrize(("login", "scheme"), [("", "Bearer"), ("user:pass-word@", "Basic")])
+def test_no_secret_gets_out(
+    login: str,
+    scheme: str,
+    monkeypatch: pytest.MonkeyPatch,
+    logs: pytest.LogCaptureFixture,
+    tmp_path: Path,
+) -> None:
+    def tell(connection: socket.socket, server: FaultServer) -> None:
+        status = 503 if len(server.bodies) % 3 else 401
+        respond(connection, write_error(f"You sent {server.headers[-1]} {SECRET}"), status)
+
+    monkeypatch.setitem(WIRE, "tells", tell)
+    told = []
+    with serve_faults(lambda number: "tells" if number else None) as server:
+        url = server.url.replace("://", f"://{login}")
+        log = tmp_path / "log.jsonl"
+        model = OpenAIModel("m", base_url=url, api_key=SECRET, patience=0.6)
+        study = make_study(model, log_file=log)
+        for _ in range(3):
+            try:
+                study.optimize(objective, n_trials=3, catch=())
+            except ModelError as error:
+                told += [str(error), repr(error), traceback.format_exc()]
+        assert all(scheme in head for head in server.headers)
+    told += [logs.text, log.read_text(), repr(model), json.dumps(server.bodies)]
+    told += [str(vars(trial)) for trial in study.trials]
+    assert "You sent" in logs.text
+    assert len(told) > 6
+    for text in told:
+        assert SECRET not in text
+        assert "pass-word" not in text
+        assert "dXNlcjpwYXNzLXdvcmQ=" not in text  # The login as it is sent.
+    assert SECRET.encode() not in pickle.dumps(study)
+    assert SECRET.encode() not in pickle.dumps(copy.deepcopy(study.sampler))
+
+
+INTERRUPTED = """
+import signal, sys
+import optuna
+from optuna_llm import LLMSampler, OpenAIModel, suggest_text
+signal.signal(signal.SIGTERM, signal.default_int_handler)
+model = OpenAIModel("m", base_url={url!r}, timeout=60)
+study = optuna.load_study(study_name="s", storage={storage!r}, sampler=LLMSampler(model=model))
+study.optimize(lambda t: t.suggest_float("x", 0, 1), n_trials=9)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("fault", ["is silent", "429, retry in five minutes"])
+def test_an_interrupt_ends_a_call_at_once_and_leaves_no_trial_running(
+    number: int, fault: str, tmp_path: Path
+) -> None:
+    storage = f"sqlite:///{tmp_path}/study.db"
+    study = optuna.create_study(storage=storage, study_name="s")
+    with serve_faults(lambda _: fault) as server:
+        script = INTERRUPTED.format(url=server.url, storage=storage)
+        process = subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.DEVNULL)
+        deadline = time.monotonic() + 60
+        while not server.bodies and time.monotonic() < deadline:
+            time.sleep(0.02)
+        time.sleep(0.2)
+        process.send_signal(number)
+        began = time.monotonic()
+        process.wait(30)
+    assert time.monotonic() - began < 5
+    assert [t.state for t in study.trials] == [TrialState.COMPLETE, TrialState.FAIL]
+    assert study.trials[1].params == {}
