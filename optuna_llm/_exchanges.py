@@ -25,27 +25,26 @@ class Answer:
     """What asking a model came to, in one call or in several.
 
     Attributes:
+        messages: What was sent last.
         outcome: The proposal, or why there is none.
         completion: The last reply; None if there was none.
         usage: What all calls for it cost.
         model: The model's name as the server reports it.
     """
 
+    messages: Sequence[Message]
     outcome: Proposal | LLMError
     completion: Completion | None
     usage: Usage
     model: str | None = None
 
 
-def log_exchange(
-    path: Path | None, trial: int, messages: Sequence[Message], answer: Answer
-) -> None:
+def log_exchange(path: Path | None, trial: int, answer: Answer) -> None:
     """Append one line, whole even if many processes write to the file.
 
     Args:
         path: The file; None writes nothing.
         trial: Number of the trial that was asked for.
-        messages: What was sent.
         answer: What this one call came to.
     """
     if path is None:
@@ -55,7 +54,7 @@ def log_exchange(
         {
             "time": datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
             "trial": trial,
-            "messages": [vars(message) for message in messages],
+            "messages": [vars(message) for message in answer.messages],
             "reply": None if answer.completion is None else answer.completion.text,
             "model": answer.model,
             "usage": vars(answer.usage),

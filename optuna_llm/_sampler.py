@@ -186,7 +186,8 @@ class LLMSampler(BaseSampler):
                 source = "fallback"
                 values = self._sample_base(study, trial, search_space)
         if _is_enqueued(trial):
-            source = "user"
+            # Of a trial done again, who had decided its values the first time.
+            source = _attributes.read_source(trial.user_attrs) or "user"
         _attributes.write_attributes(whole, trial, _attributes.source_attributes(source))
         return dict(values)
 
@@ -219,18 +220,13 @@ class LLMSampler(BaseSampler):
         name = None
         refused = 0
         while True:
-            messages = view.render(problem, request, self._max_prompt_tokens, self._templates)
-            answer = self._call(messages)
-            if answer.completion is not None:
-                answer = replace(
-                    answer, outcome=_read_reply(study, view, problem, request, answer.completion)
-                )
-            log_exchange(self._log_file, request.number, messages, answer)
+            answer = self._call(study, view, problem, request)
+            log_exchange(self._log_file, request.number, answer)
             spent += answer.usage
             name = answer.model or name
             answer = replace(answer, usage=spent, model=name)
             if isinstance(answer.outcome, ContextLengthError):
-                if self._shorten_prompts(messages, answer.outcome):
+                if self._shorten_prompts(answer.messages, answer.outcome):
                     continue
                 says = f"The model takes hardly any prompt: {answer.outcome}"
                 return replace(answer, outcome=ModelSetupError(says))
@@ -244,15 +240,18 @@ class LLMSampler(BaseSampler):
             reply = answer.completion.text if answer.completion else ""
             request = replace(request, rejected=(reply, str(answer.outcome)))
 
-    def _call(self, messages: Sequence[Message]) -> Answer:
-        """What the model says to the messages, not read yet, or its error."""
+    def _call(self, study: Study, view: View, problem: Problem, request: Request) -> Answer:
+        """What one call to the model comes to."""
+        messages = view.render(problem, request, self._max_prompt_tokens, self._templates)
         began = time.monotonic()
         try:
             completion = self._model.complete(messages)
         except (ModelError, ReplyError) as error:
-            return Answer(error, None, Usage(calls=1, seconds=time.monotonic() - began))
+            usage = Usage(calls=1, seconds=time.monotonic() - began)
+            return Answer(messages, error, None, usage)
         usage = replace(completion.usage, calls=1, seconds=time.monotonic() - began)
-        return Answer(ReplyError("It was not read."), completion, usage, completion.model)
+        outcome = _read_reply(study, view, problem, request, completion)
+        return Answer(messages, outcome, completion, usage, completion.model)
 
     def _shorten_prompts(self, messages: Sequence[Message], error: ContextLengthError) -> bool:
         """Ask with half of this prompt from now on; False if hardly anything is left to cut."""
