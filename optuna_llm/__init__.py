@@ -1,5 +1,11 @@
 """Optuna studies that a language model drives: numbers, text and code in one search space."""
 
+from __future__ import annotations
+
+from typing import Any
+from typing import TYPE_CHECKING
+
+from optuna_llm import models
 from optuna_llm._errors import ContextLengthError
 from optuna_llm._errors import LLMError
 from optuna_llm._errors import ModelError
@@ -14,9 +20,11 @@ from optuna_llm._text import get_texts
 from optuna_llm._text import report_feedback
 from optuna_llm._text import suggest_text
 from optuna_llm.models import ChatModel
-from optuna_llm.models import OfflineModel
-from optuna_llm.models import OpenAIModel
 
+
+if TYPE_CHECKING:
+    from optuna_llm.models import OfflineModel
+    from optuna_llm.models import OpenAIModel
 
 __all__ = [
     "ChatModel",
@@ -36,3 +44,10 @@ __all__ = [
     "report_feedback",
     "suggest_text",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # The models are imported when they are asked for: a study needs one of them at most.
+    if name in ("OfflineModel", "OpenAIModel"):
+        return getattr(models, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

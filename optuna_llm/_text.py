@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextvars import ContextVar
 import functools
 from pathlib import Path
 import traceback
@@ -20,6 +21,9 @@ from optuna_llm._records import TextParameter
 
 
 _Result = TypeVar("_Result")
+
+RUNNING: ContextVar[Trial | None] = ContextVar("RUNNING", default=None)
+"""The trial whose objective runs in this context, where ``optimize.run`` keeps it from view."""
 
 _PACKAGE = str(Path(__file__).parent)
 

@@ -22,6 +22,7 @@ from optuna_llm._sampler import LLMSampler
 from optuna_llm._text import explain_failures
 from optuna_llm._text import get_texts
 from optuna_llm._text import report_feedback
+from optuna_llm._text import RUNNING
 from optuna_llm._text import suggest_text
 from optuna_llm.callbacks import ConsoleCallback
 from optuna_llm.callbacks import TargetValueCallback
@@ -172,7 +173,11 @@ def _make_objective(
         except ModelSetupError as error:
             fatal.append(error)
             raise
-        answer = func(text)
+        before = RUNNING.set(trial)
+        try:
+            answer = func(text)
+        finally:
+            RUNNING.reset(before)
         try:
             score, words = _read_answer(answer)
         except TypeError as error:

@@ -201,3 +201,5 @@ def test_a_text_is_rewritten_until_the_judge_likes_it(
     result: Result = load("text_rubric")["main"](model=model, max_steps=1)
     assert tuple(result) == (9.0, [6.0, 9.0], better)
     assert "feedback: It is so so." in model.calls[1][1].content
+    # The judge's calls are counted on the trials: one on the first, one beside the proposal's.
+    assert [t.user_attrs["llm:calls"] for t in result.study.trials] == [1, 2]

@@ -18,6 +18,7 @@ from optuna_llm._prompt import clean_text
 from optuna_llm._prompt import fence_text
 from optuna_llm._records import Message
 from optuna_llm._records import Usage
+from optuna_llm._text import RUNNING
 from optuna_llm.models import ModelLike
 from optuna_llm.models import resolve_model
 
@@ -115,12 +116,14 @@ class Judge:
 
         Args:
             text: The text.
-            trial: The running trial, whose token counts what the judge costs is added to.
+            trial: The running trial, whose token counts what the judge costs is added to. In a
+                function that ``optimize.run`` calls it need not be given.
 
         Raises:
             ReplyError: If no answer could be read.
             ModelError: If the judge could not be asked.
         """
+        trial = trial or RUNNING.get()
         messages = (
             Message("system", _ROLE.format(low=self._low, high=self._high)),
             Message("user", self._rubric.replace("{text}", f"\n{fence_text(clean_text(text))}\n")),

@@ -1,13 +1,21 @@
 """What can be asked for a trial's values: chat models, and what stands in for one."""
 
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+from typing import TYPE_CHECKING
+
 from optuna_llm.models._chat import ChatModel
 from optuna_llm.models._chat import FunctionModel
-from optuna_llm.models._offline import OfflineModel
-from optuna_llm.models._openai import OpenAIModel
-from optuna_llm.models._replay import ReplayModel
 from optuna_llm.models._resolve import ModelLike
 from optuna_llm.models._resolve import resolve_model
 
+
+if TYPE_CHECKING:
+    from optuna_llm.models._offline import OfflineModel
+    from optuna_llm.models._openai import OpenAIModel
+    from optuna_llm.models._replay import ReplayModel
 
 __all__ = [
     "ChatModel",
@@ -18,3 +26,12 @@ __all__ = [
     "ReplayModel",
     "resolve_model",
 ]
+
+# Imported when they are asked for, since a study needs one of them at most.
+_LAZY = {"OfflineModel": "_offline", "OpenAIModel": "_openai", "ReplayModel": "_replay"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)

@@ -30,19 +30,13 @@ from optuna_llm.models._faults import read_message
 from optuna_llm.models._faults import read_words
 from optuna_llm.models._faults import RejectedParameterError
 from optuna_llm.models._faults import TransientError
+from optuna_llm.models._resolve import WAYS_OUT
 
 
 if TYPE_CHECKING:
     import openai
 
 _logger = get_logger(__name__)
-
-WAYS_OUT = (
-    "Three ways out: set OPENAI_API_KEY and name a model of that provider "
-    '(model="…" or OPTUNA_LLM_MODEL); set OPENAI_BASE_URL to a local server, such as '
-    'http://localhost:11434/v1, and name a model it has; or use model="offline", a rule-based '
-    "stand-in that needs neither key nor network."
-)
 
 _OURS = ("model", "messages", "stream", "n", "timeout")
 _NO_KEY = "none"

@@ -10,10 +10,14 @@ from typing import TypeAlias
 from optuna_llm._records import Message
 from optuna_llm.models._chat import ChatModel
 from optuna_llm.models._chat import FunctionModel
-from optuna_llm.models._offline import OfflineModel
-from optuna_llm.models._openai import OpenAIModel
-from optuna_llm.models._openai import WAYS_OUT
 
+
+WAYS_OUT = (
+    "Three ways out: set OPENAI_API_KEY and name a model of that provider "
+    '(model="…" or OPTUNA_LLM_MODEL); set OPENAI_BASE_URL to a local server, such as '
+    'http://localhost:11434/v1, and name a model it has; or use model="offline", a rule-based '
+    "stand-in that needs neither key nor network."
+)
 
 ModelLike: TypeAlias = ChatModel | Callable[[Sequence[Message]], str] | str | None
 
@@ -35,8 +39,14 @@ def resolve_model(model: ModelLike, seed: int | None = None) -> ChatModel:
         model = os.environ.get("OPTUNA_LLM_MODEL", "")
         if not model:
             raise ValueError(f"No model is named, here or in OPTUNA_LLM_MODEL. {WAYS_OUT}")
+    if model == "offline":
+        from optuna_llm.models._offline import OfflineModel
+
+        return OfflineModel(seed)
     if isinstance(model, str):
-        return OfflineModel(seed) if model == "offline" else OpenAIModel(model)
+        from optuna_llm.models._openai import OpenAIModel
+
+        return OpenAIModel(model)
     if isinstance(model, ChatModel) and not isinstance(model, type):
         return model
     if callable(model) and not isinstance(model, type):
