@@ -24,6 +24,7 @@ _RATIONALE = "llm:rationale"
 _PARENT = "llm:parent"
 _MODEL = "llm:model"
 _ERROR = "llm:error"
+_CLAIM = "llm:claim"
 _TASK = "llm:task"
 _TOKENS = ("prompt_tokens", "cached_tokens", "completion_tokens", "reasoning_tokens")
 _DECLARATION = "llm:text:"
@@ -163,6 +164,17 @@ def read_source(attributes: Mapping[str, Any]) -> Source | None:
     """Who decided the trial's values; None where nobody has said yet."""
     source: Source | None = attributes.get(_SOURCE)
     return source
+
+
+def claim_attributes(claim: str) -> dict[str, Any]:
+    """The user attribute that tells other workers which values a trial is about to take."""
+    return {_CLAIM: claim}
+
+
+def read_claim(attributes: Mapping[str, Any]) -> str | None:
+    """The values that the trial is about to take, as a digest."""
+    claim: str | None = attributes.get(_CLAIM)
+    return claim
 
 
 def error_attributes(error: Exception) -> dict[str, Any]:

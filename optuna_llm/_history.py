@@ -50,6 +50,7 @@ class History:
         self.finished: list[TrialRecord] = []
         self.running: list[TrialRecord] = []
         self._best: list[TrialRecord] = []
+        self._claims: dict[str, list[int]] = {}
         self.constrained = False
 
     def update(self, trials: Sequence[FrozenTrial]) -> None:
@@ -73,6 +74,11 @@ class History:
             self._note_space(trial)
         records = [make_record(trial) for trial in running]
         self.running = [record for record in records if record.numbers or record.texts]
+        claims = ((_attributes.read_claim(trial.user_attrs), trial.number) for trial in running)
+        self._claims = {}
+        for claim, number in claims:
+            if claim is not None:
+                self._claims.setdefault(claim, []).append(number)
 
     @property
     def leaders(self) -> list[TrialRecord]:
@@ -137,6 +143,10 @@ class History:
                         return record.number
         return None
 
+    def find_claim(self, claim: str, but: int) -> int | None:
+        """Number of another running trial that is about to take the values of a claim."""
+        return next((number for number in self._claims.get(claim, ()) if number != but), None)
+
     def is_exhausted(self, space: Mapping[str, BaseDistribution]) -> bool:
         """Whether every point of a space of numbers has been tried, so that all would repeat."""
         size = math.prod(count_values(distribution) for distribution in space.values())
@@ -168,6 +178,12 @@ class History:
             number, _ = self._space_used.get(name, (-1, None))
             if trial.number >= number:
                 self._space_used[name] = (trial.number, distribution)
+
+
+def make_claim(numbers: Mapping[str, Number], texts: Mapping[str, str]) -> str:
+    """A digest of the values that a trial is about to take, the same for equal values."""
+    told = repr(sorted(_written(numbers, texts).items()))
+    return blake2b(told.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
 def make_record(trial: FrozenTrial) -> TrialRecord:

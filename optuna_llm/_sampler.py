@@ -34,7 +34,6 @@ from optuna_llm._prompt import Request
 from optuna_llm._prompt import SYSTEM_TEMPLATE
 from optuna_llm._prompt import Templates
 from optuna_llm._prompt import USER_TEMPLATE
-from optuna_llm._records import Completion
 from optuna_llm._records import Message
 from optuna_llm._records import Problem
 from optuna_llm._records import Proposal
@@ -169,7 +168,7 @@ class LLMSampler(BaseSampler):
             source = "initial" if problem.texts else "base"
             values = self._sample_base(study, trial, search_space)
         else:
-            answer = self._ask_model(whole, view, problem, request)
+            answer = self._ask_model(whole, trial, view, problem, request)
             _attributes.write_attributes(
                 whole, trial, _answer_attributes(answer, trial, request.parent)
             )
@@ -214,13 +213,15 @@ class LLMSampler(BaseSampler):
             _attributes.write_attributes(study, trial, _attributes.source_attributes("user"))
         self._base_sampler.after_trial(study, trial, state, values)
 
-    def _ask_model(self, study: Study, view: View, problem: Problem, request: Request) -> Answer:
+    def _ask_model(
+        self, study: Study, trial: FrozenTrial, view: View, problem: Problem, request: Request
+    ) -> Answer:
         """One proposal, or why there is none, after as many calls as are allowed for it."""
         spent = Usage()
         name = None
         refused = 0
         while True:
-            answer = self._call(study, view, problem, request)
+            answer = self._call(study, trial, view, problem, request)
             log_exchange(self._log_file, request.number, answer)
             spent += answer.usage
             name = answer.model or name
@@ -240,7 +241,9 @@ class LLMSampler(BaseSampler):
             reply = answer.completion.text if answer.completion else ""
             request = replace(request, rejected=(reply, str(answer.outcome)))
 
-    def _call(self, study: Study, view: View, problem: Problem, request: Request) -> Answer:
+    def _call(
+        self, study: Study, trial: FrozenTrial, view: View, problem: Problem, request: Request
+    ) -> Answer:
         """What one call to the model comes to."""
         messages = view.render(problem, request, self._max_prompt_tokens, self._templates)
         began = time.monotonic()
@@ -250,7 +253,13 @@ class LLMSampler(BaseSampler):
             usage = Usage(calls=1, seconds=time.monotonic() - began)
             return Answer(messages, error, None, usage)
         usage = replace(completion.usage, calls=1, seconds=time.monotonic() - began)
-        outcome = _read_reply(study, view, problem, request, completion)
+        outcome: Proposal | ReplyError
+        try:
+            outcome = parse_reply(completion.text, problem)
+            view.claim(study, trial, outcome, request)
+        except ReplyError as error:
+            cut = " The reply was cut off for its length: be shorter." if completion.is_cut else ""
+            outcome = ReplyError(f"{error}{cut}")
         return Answer(messages, outcome, completion, usage, completion.model)
 
     def _shorten_prompts(self, messages: Sequence[Message], error: ContextLengthError) -> bool:
@@ -284,19 +293,6 @@ class LLMSampler(BaseSampler):
                 trial.params = trial.params | {name: value}
                 trial.distributions = trial.distributions | {name: distribution}
         return values
-
-
-def _read_reply(
-    study: Study, view: View, problem: Problem, request: Request, completion: Completion
-) -> Proposal | ReplyError:
-    """The proposal that a reply holds, or what is wrong with it."""
-    try:
-        proposal = parse_reply(completion.text, problem)
-        view.refuse_repeat(study, proposal, request)
-    except ReplyError as error:
-        cut = " The reply was cut off for its length: be shorter." if completion.is_cut else ""
-        return ReplyError(f"{error}{cut}")
-    return proposal
 
 
 def _answer_attributes(

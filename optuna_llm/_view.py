@@ -15,6 +15,7 @@ from optuna.trial import FrozenTrial
 from optuna_llm import _attributes
 from optuna_llm._errors import ReplyError
 from optuna_llm._history import History
+from optuna_llm._history import make_claim
 from optuna_llm._prompt import render_prompt
 from optuna_llm._prompt import Request
 from optuna_llm._prompt import Templates
@@ -103,17 +104,26 @@ class View:
                 problem, self._history, request, self._transcript, max_tokens, templates
             )
 
-    def refuse_repeat(self, study: Study, proposal: Proposal, request: Request) -> None:
-        """Check a proposal against all that is tried, while the model thought too.
+    def claim(
+        self, study: Study, trial: FrozenTrial, proposal: Proposal, request: Request
+    ) -> None:
+        """Claim a proposal's values for a trial, unless they are those of another.
+
+        The claim is written before the others are read: so of two workers that were given the
+        same values at the same time one at least sees the other.
 
         Raises:
-            ReplyError: If it is a trial that exists.
+            ReplyError: If a trial has these values, or is about to take them.
         """
-        self._refresh(study)
         numbers = {**request.fixed, **proposal.numbers}
         texts = {**request.given, **proposal.texts}
+        claim = make_claim(numbers, texts)
+        _attributes.write_attributes(study, trial, _attributes.claim_attributes(claim))
+        self._refresh(study)
         with self._lock:
-            equal = self._history.find_equal(numbers, texts, but=request.number)
+            equal = self._history.find_equal(numbers, texts, but=trial.number)
+            if equal is None:
+                equal = self._history.find_claim(claim, but=trial.number)
         if equal is not None:
             raise ReplyError(f"trial {equal} has these values already: propose others.")
 

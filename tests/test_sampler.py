@@ -7,6 +7,7 @@ from pathlib import Path
 import pickle
 import subprocess
 import sys
+import threading
 from typing import Any
 
 import optuna
@@ -83,6 +84,7 @@ def test_what_a_proposal_cost_and_meant_is_stored_on_its_trial() -> None:
     study.optimize(objective, n_trials=2)
     attributes = dict(study.trials[1].user_attrs)
     assert attributes.pop("llm:seconds") >= 0
+    assert len(attributes.pop("llm:claim")) == 32
     assert attributes == {
         "code": "b",
         "llm:texts": {"code": 1},
@@ -195,6 +197,34 @@ def test_a_trial_that_was_started_while_the_model_thought_is_not_repeated() -> N
     study, model = make_study(answer)
     study.optimize(parabola, n_trials=2)
     assert study.trials[1].params["x"] == 2.0
+
+
+def test_of_two_workers_with_one_idea_one_is_asked_again() -> None:
+    """Two samplers, as two processes have them, that are given the same values at once."""
+    study = optuna.create_study(sampler=LLMSampler(model=ScriptedModel([])))
+    study.optimize(parabola, n_trials=1)
+    both_thought = threading.Barrier(2)
+
+    def think(calls: list[object]) -> str:
+        if len(calls) == 1:
+            both_thought.wait(10)
+            return proposals(1.0)[0]
+        return proposals(1.0 + threading.get_ident() % 1_000 / 1_000)[0]
+
+    def work() -> None:
+        model = ScriptedModel(lambda _: think(model.calls))
+        own = copy.copy(study)
+        own.sampler = LLMSampler(model=model)
+        own.optimize(parabola, n_trials=1)
+
+    workers = [threading.Thread(target=work) for _ in range(2)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    values = [t.params["x"] for t in study.trials[1:]]
+    assert len(values) == len(set(values)) == 2
+    assert sources(study)[1:] == ["model"] * 2
 
 
 def test_a_space_in_which_all_is_tried_costs_no_calls() -> None:
