@@ -319,6 +319,8 @@ def render_prompt(
         return render_trial(record, names, room // 4, find)
 
     def locate(record: TrialRecord, name: str, fenced: str) -> int | None:
+        if "{history}" not in templates.user:
+            return None
         same = history.find_same_text(name, record.texts[name])
         holders = (r.number for r in (record, same) if r and transcript.holds(r, fenced))
         return next(holders, None)
