@@ -158,8 +158,8 @@ def test_paperclips_are_made_at_once_and_a_late_script_earns_nothing(
 ) -> None:
     late = "import time\ntime.sleep(100)"
     model = propose(CONCURRENT, late)
-    # Two seconds where the original has thirty.
-    result: Result = load("paperclips")["main"](model=model, max_steps=2, seconds=2)
+    # Half a second where the original has thirty, and five more before it is too late.
+    result: Result = load("paperclips")["main"](model=model, max_steps=2, seconds=0.5)
     assert result.scores[0] == 3
     assert result.scores[1] > 375, model.calls[1][1].content
     assert result.scores[2] == 0

@@ -60,14 +60,15 @@ def make_study(model: OpenAIModel, **arguments: Any) -> optuna.Study:
     return optuna.create_study(sampler=LLMSampler("Go down.", model=model, seed=0, **arguments))
 
 
-def check(study: optuna.Study, n_trials: int) -> None:
+def check(study: optuna.Study, n_trials: int, n_jobs: int = 1) -> None:
     """Every trial has ended, with true values, and says where they came from."""
     trials = study.get_trials(deepcopy=False)
     assert len(trials) == n_trials
     for trial in trials:
         source = trial.user_attrs.get("llm:source")
         if trial.state == TrialState.COMPLETE:
-            assert source == ("model" if trial.number else "initial")
+            # Those that begin beside trial 0 may know of no parameters either.
+            assert source == "model" or (source == "initial" and trial.number < n_jobs)
             assert trial.value == objective(trial)
             assert get_texts(trial).keys() == {"code"}
             assert "llm:error" not in trial.user_attrs
@@ -85,7 +86,8 @@ def every_seventh(fault: str) -> Callable[[int], str | None]:
 def outlast(fault: str) -> None:
     """Run a study of 30 trials in which one request in seven meets a fault."""
     with serve_faults(every_seventh(fault)) as server:
-        study = make_study(connect(server))
+        # Generous to calls that are healthy but wait for a busy machine.
+        study = make_study(connect(server, timeout=0.8, patience=5))
         study.optimize(objective, n_trials=30, catch=LLMError)
         check(study, 30)
         assert server.counts[fault] >= 4
@@ -110,7 +112,7 @@ def test_a_study_outlasts_all_faults_at_once(capsys: pytest.CaptureFixture[str])
     with serve_faults(lambda _: rng.choice(faults) if rng.random() < 0.4 else None) as server:
         study = make_study(connect(server, patience=0.5))
         study.optimize(objective, n_trials=200, n_jobs=4, catch=LLMError)
-        check(study, 200)
+        check(study, 200, n_jobs=4)
     complete = [t for t in study.trials if t.state == TrialState.COMPLETE]
     assert len(complete) > 150
     keys = {(str(t.params), str(get_texts(t))) for t in complete}

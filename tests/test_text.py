@@ -168,7 +168,7 @@ def test_a_new_process_knows_of_texts_before_its_first_trial(tmp_path: Path) -> 
     assert attributes["llm:task"] == "T"
 
 
-@pytest.mark.parametrize("size", [1, 59_000, 70_000, 300_000])
+@pytest.mark.parametrize("size", [1, 70_000, 200_000])
 @pytest.mark.parametrize("letter", ["a", "\n", "é", "字", "😀", "\x00", "\ud800"])
 def test_a_text_of_any_length_makes_the_round_trip(size: int, letter: str, tmp_path: Path) -> None:
     text = letter * size + "end"
