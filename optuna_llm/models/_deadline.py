@@ -4,37 +4,58 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Future
-from concurrent.futures import TimeoutError as FutureTimeoutError
+from queue import Empty
+from queue import SimpleQueue
 import threading
 from typing import TypeVar
 
+from optuna_llm import _cancellation
+from optuna_llm._errors import ModelError
 from optuna_llm.models._faults import TransientError
 
 
 _Result = TypeVar("_Result")
 
 
-def within(seconds: float, call: Callable[[], _Result]) -> _Result:
+class CancelledError(ModelError):
+    """Nobody wants the reply any more."""
+
+
+def within(seconds: float, call: Callable[[], _Result], abort: Callable[[], None]) -> _Result:
     """What ``call`` returns or raises, or a TransientError once the time is over.
 
-    It runs in a thread of its own, since nothing else bounds headers that trickle; the thread
-    is left to end when its connection does. An interrupt ends the wait at once.
+    It runs in a thread of its own, since nothing else bounds headers that trickle. An interrupt
+    or a cancellation ends the wait at once. If the call is not over by then, ``abort`` is to end
+    it.
     """
-    future: Future[_Result] = Future()
+    # Whatever comes first: the call's outcome or its cancellation.
+    ends: SimpleQueue[Future[_Result]] = SimpleQueue()
 
     def run() -> None:
+        future: Future[_Result] = Future()
         try:
             future.set_result(call())
         except BaseException as error:  # noqa: BLE001 - handed over to the caller's thread
             future.set_exception(error)
+        ends.put(future)
+
+    def cancel() -> None:
+        future: Future[_Result] = Future()
+        future.set_exception(CancelledError("The call was cancelled."))
+        ends.put(future)
+        abort()
 
     threading.Thread(target=run, name="optuna_llm.call", daemon=True).start()
-    try:
-        return future.result(seconds)
-    except FutureTimeoutError as error:
-        if future.done():
+    with _cancellation.current().watch(cancel):
+        try:
+            end = ends.get(timeout=seconds)
+        except Empty:
+            abort()
+            raise late(seconds) from None
+        except BaseException:
+            abort()
             raise
-        raise late(seconds) from error
+    return end.result()
 
 
 def late(seconds: float) -> TransientError:

@@ -6,6 +6,7 @@ import base64
 from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
+import hashlib
 import ipaddress
 import json
 import os
@@ -16,6 +17,7 @@ from typing import Any
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from optuna_llm import _cancellation
 from optuna_llm._errors import LLMError
 from optuna_llm._errors import ReplyError
 from optuna_llm._logging import get_logger
@@ -30,6 +32,7 @@ from optuna_llm.models._faults import read_message
 from optuna_llm.models._faults import read_words
 from optuna_llm.models._faults import RejectedParameterError
 from optuna_llm.models._faults import TransientError
+from optuna_llm.models._line import Line
 from optuna_llm.models._resolve import WAYS_OUT
 
 
@@ -53,9 +56,10 @@ class OpenAIModel:
         OpenAIModel("qwen3", base_url="http://localhost:11434/v1")
 
     One chat completion a call, not streamed; nothing is sent but the model's name, the messages
-    and the parameters given here. What passes (rate limits, a server that fails, is silent or
-    cannot be reached, a response that is no completion) is waited out. A parameter that the
-    server rejects is left out from then on, or sent by the name it knows.
+    and the parameters given here, and to OpenAI itself a ``prompt_cache_key``. What passes (rate
+    limits, a server that fails, is silent or cannot be reached, a response that is no completion)
+    is waited out. A parameter that the server rejects is left out from then on, or sent by the
+    name it knows.
 
     Args:
         name: The model's name, as the server knows it.
@@ -104,9 +108,11 @@ class OpenAIModel:
         self.name = name
         self._base_url = base_url or os.environ.get("OPENAI_BASE_URL") or None
         self._api_key = api_key
-        self._given_client = client
         # Without the client's own retries: it waits out less, and says nothing of it.
-        self._client = client and client.with_options(max_retries=0)
+        self._given_client = client and client.with_options(max_retries=0)
+        self._lines: list[Line] = []
+        # OpenAI's own server knows by it which requests begin alike; others might refuse it.
+        self._has_cache_key = self._address().endswith("openai.com")
         self._timeout = timeout
         self._patience = patience
         self._parameters = parameters
@@ -124,7 +130,7 @@ class OpenAIModel:
                 "An OpenAIModel with a client of its own cannot be pickled or copied: clients "
                 "cannot. Give base_url= and api_key= in its place."
             )
-        return self.__dict__ | {"_client": None, "_lock": None, "_api_key": None}
+        return self.__dict__ | {"_lines": [], "_lock": None, "_api_key": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -145,9 +151,10 @@ class OpenAIModel:
         """
         began = time.monotonic()
         pauses = _growing_pauses()
+        cancellation = _cancellation.current()
         while True:
             try:
-                return within(self._timeout, lambda: self._request(messages))
+                return self._try(messages)
             except RejectedParameterError as error:
                 self._give_up(error)
             except TransientError as error:
@@ -155,13 +162,37 @@ class OpenAIModel:
                 if time.monotonic() - began + pause > self._patience:
                     raise
                 _logger.warning("%s Asking again in %.1f seconds.", error, pause)
-                time.sleep(pause)
+                cancellation.wait(pause)
+                if cancellation.is_cancelled:
+                    raise
 
-    def _request(self, messages: Sequence[Message]) -> Completion:
+    def _try(self, messages: Sequence[Message]) -> Completion:
+        """The reply to one request, which no longer runs when this returns or raises."""
+        if (client := self._given_client) is not None:
+            # Its connections are not ours: a request that is given up ends by itself.
+            return within(self._timeout, lambda: self._request(client, messages), lambda: None)
+        with self._lock:
+            line = self._lines.pop() if self._lines else None
+        line = line or Line(self._find_key(), self._base_url)
+        try:
+            return within(
+                self._timeout, lambda: self._request(line.client, messages), line.hang_up
+            )
+        finally:
+            if not line.is_down:
+                with self._lock:
+                    self._lines.append(line)
+
+    def _request(self, client: openai.OpenAI, messages: Sequence[Message]) -> Completion:
         import openai
 
-        client = self._connect()
         parameters = self._parameters
+        if self._has_cache_key and "prompt_cache_key" not in parameters:
+            key = hashlib.sha256(messages[0].content.encode()).hexdigest()[:32]
+            parameters = {
+                **parameters,
+                "extra_body": {"prompt_cache_key": key, **(parameters.get("extra_body") or {})},
+            }
         deadline = time.monotonic() + self._timeout
         body = bytearray()
         try:
@@ -181,11 +212,12 @@ class OpenAIModel:
             who = f"{self._address()} for {self.name!r}"
             headers = error.response.headers
             fault = explain_status(error.status_code, error.body, headers, who, sent)
-            raise self._without_secrets(fault) from None
+            raise self._without_secrets(fault, client.api_key) from None
         except openai.APITimeoutError as error:
             raise late(self._timeout) from error
         except openai.OpenAIError as error:
-            raise self._without_secrets(TransientError(self._describe(error))) from None
+            fault = TransientError(self._describe(error))
+            raise self._without_secrets(fault, client.api_key) from None
         except Exception as error:
             # A body that breaks off is not wrapped by the client, and its HTTP library has
             # changed its name between versions.
@@ -197,6 +229,8 @@ class OpenAIModel:
     def _give_up(self, error: RejectedParameterError) -> None:
         """Leave parameters out from now on, or call them what the server calls them."""
         with self._lock:
+            if "prompt_cache_key" in error.names:
+                self._has_cache_key = False
             parameters = dict(self._parameters)
             extra = dict(parameters.get("extra_body") or {})
             for name, other in error.names.items():
@@ -210,16 +244,6 @@ class OpenAIModel:
             if "extra_body" in parameters:
                 parameters["extra_body"] = extra
             self._parameters = parameters
-
-    def _connect(self) -> openai.OpenAI:
-        with self._lock:
-            if self._client is None:
-                import openai
-
-                self._client = openai.OpenAI(
-                    api_key=self._find_key(), base_url=self._base_url, max_retries=0
-                )
-            return self._client
 
     def _check_address(self) -> None:
         parts = urlsplit(self._base_url or "https://api.openai.com")
@@ -252,21 +276,16 @@ class OpenAIModel:
         under = f" ({error.__cause__})" if error.__cause__ else ""
         return f"{self._address()}: {type(error).__name__}: {error}{under}"
 
-    def _without_secrets(self, error: LLMError) -> LLMError:
+    def _without_secrets(self, error: LLMError, key: str) -> LLMError:
         """The error without key and password, should the server have repeated them."""
-        message = str(error)
-        for secret in self._secrets():
-            message = message.replace(secret, "***")
-        error.args = (message,)
-        return error
-
-    def _secrets(self) -> list[str]:
-        """What a server has been sent to know us by."""
         parts = urlsplit(self._base_url or "")
         basic = base64.b64encode(f"{parts.username}:{parts.password}".encode()).decode()
-        known = [parts.password, parts.username, parts.password and basic]
-        key = self._client.api_key if self._client is not None else ""
-        return [secret for secret in [*known, key] if secret and secret != _NO_KEY]
+        message = str(error)
+        for secret in (parts.password, parts.username, parts.password and basic, key):
+            if secret and secret != _NO_KEY:
+                message = message.replace(secret, "***")
+        error.args = (message,)
+        return error
 
 
 _HTTP_LIBRARIES = ("httpx", "httpx2", "httpcore", "httpcore2")

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Iterator
 import copy
+import importlib
 import json
+import os
 import pickle
+import signal
 import socket
 import threading
 import time
@@ -27,6 +31,7 @@ from optuna_llm import OfflineModel
 from optuna_llm import OpenAIModel
 from optuna_llm import suggest_text
 from optuna_llm import Usage
+from optuna_llm._cancellation import start_thread
 from optuna_llm.models import resolve_model
 
 
@@ -246,6 +251,75 @@ def test_a_response_that_trickles_ends_at_the_deadline(part: str) -> None:
         thread.join()
 
 
+def interrupt(model: OpenAIModel) -> None:
+    threading.Timer(0.3, os.kill, [os.getpid(), signal.SIGINT]).start()
+    with pytest.raises(KeyboardInterrupt):
+        model.complete(MESSAGES)
+
+
+def cancel(model: OpenAIModel) -> None:
+    errors: list[Exception] = []
+
+    def call() -> None:
+        try:
+            model.complete(MESSAGES)
+        except ModelError as error:
+            errors.append(error)
+
+    cancellation = start_thread(call)
+    time.sleep(0.3)
+    cancellation.cancel()
+    while not errors:
+        time.sleep(0.01)
+    assert str(errors[0]) == "The call was cancelled."
+
+
+def wait_long(model: OpenAIModel) -> None:
+    with pytest.raises(ModelError, match=r"No reply within 1 seconds"):
+        model.complete(MESSAGES)
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+@pytest.mark.parametrize("end", [interrupt, cancel, wait_long])
+def test_a_call_that_is_given_up_is_hung_up(
+    end: Callable[[OpenAIModel], None], is_first: bool
+) -> None:
+    """On a new connection and on one that has served a call before."""
+    body = json.dumps(completion("Hi")).encode()
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+    last: list[bytes] = []
+
+    def receive(connection: socket.socket) -> None:
+        received = b""
+        while not received.endswith(b"}"):
+            received += connection.recv(65536)
+
+    def serve() -> None:
+        connection, _ = listener.accept()
+        with connection:
+            connection.settimeout(20)
+            if not is_first:
+                receive(connection)
+                connection.sendall(head % len(body) + body)
+            receive(connection)
+            last.append(connection.recv(65536))
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = threading.Thread(target=serve)
+        server.start()
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
+        model = OpenAIModel("m", base_url=url, timeout=1, patience=0)
+        if not is_first:
+            assert model.complete(MESSAGES).text == "Hi"
+        end(model)
+        server.join()
+    assert last == [b""]
+    for thread in threading.enumerate():
+        if thread.name.startswith("optuna_llm"):
+            thread.join(5)
+            assert not thread.is_alive()
+
+
 def test_pickles_and_copies_leave_client_and_key_behind(
     server: HTTPServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -322,3 +396,31 @@ def test_a_wrong_argument_is_named_at_once(arguments: dict[str, Any], says: str)
     with pytest.raises(ValueError, match=says) as caught:
         OpenAIModel(**{"name": "m", "api_key": "sk-test", **arguments})
     assert "sk-t" not in str(caught.value)
+
+
+def test_openai_itself_is_told_which_prompts_begin_alike() -> None:
+    make_client = getattr(openai, "DefaultHttpx2Client", None) or openai.DefaultHttpxClient
+    http = importlib.import_module(
+        "httpx2" if make_client.__name__.endswith("2Client") else "httpx"
+    )
+    bodies: list[dict[str, Any]] = []
+
+    def answer(request: Any) -> Any:
+        bodies.append(json.loads(request.content))
+        if len(bodies) == 3:
+            error = {"message": "Unknown parameter", "param": "prompt_cache_key"}
+            return http.Response(400, json={"error": error})
+        return http.Response(200, json=completion("Hi"))
+
+    client = openai.OpenAI(
+        api_key="x", http_client=make_client(transport=http.MockTransport(answer))
+    )
+    model = OpenAIModel("m", client=client)
+    model.complete(MESSAGES)
+    model.complete((MESSAGES[0], Message("user", "Something else.")))
+    model.complete(MESSAGES)
+    keys = [body.get("prompt_cache_key") for body in bodies]
+    assert keys[0] == keys[1] == keys[2]
+    assert len(keys[0]) == 32
+    # Refused once, it is not sent again.
+    assert keys[3] is None

@@ -1,0 +1,73 @@
+"""Calling off what runs in the background and is no longer wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Iterator
+import contextlib
+from contextvars import ContextVar
+import threading
+
+
+class Cancellation:
+    """Whether the work of one background thread is still wanted, and what to do once it is not.
+
+    A thread without one is never called off: its work is what somebody waits for.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._event = threading.Event()
+        self._watchers: list[Callable[[], None]] = []
+
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether the work is no longer wanted."""
+        return self._event.is_set()
+
+    def cancel(self) -> None:
+        """Say that the work is no longer wanted."""
+        with self._lock:
+            self._event.set()
+            watchers, self._watchers = self._watchers, []
+        for watcher in watchers:
+            watcher()
+
+    def wait(self, seconds: float) -> None:
+        """Sleep, until it is cancelled at the longest."""
+        self._event.wait(seconds)
+
+    @contextlib.contextmanager
+    def watch(self, watcher: Callable[[], None]) -> Iterator[None]:
+        """Have a function called when it is cancelled, from the thread that cancels it."""
+        with self._lock:
+            is_late = self._event.is_set()
+            if not is_late:
+                self._watchers.append(watcher)
+        if is_late:
+            watcher()
+        try:
+            yield
+        finally:
+            with self._lock, contextlib.suppress(ValueError):
+                self._watchers.remove(watcher)
+
+
+_CURRENT: ContextVar[Cancellation | None] = ContextVar("_CURRENT", default=None)
+
+
+def current() -> Cancellation:
+    """That of the running thread; where it has none, one that nobody will cancel."""
+    return _CURRENT.get() or Cancellation()
+
+
+def start_thread(target: Callable[[], None]) -> Cancellation:
+    """Run a function in a thread that can be called off and that no process waits for."""
+    cancellation = Cancellation()
+
+    def run() -> None:
+        _CURRENT.set(cancellation)
+        target()
+
+    threading.Thread(target=run, name="optuna_llm.ahead", daemon=True).start()
+    return cancellation
