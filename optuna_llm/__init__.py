@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from optuna_llm._errors import ModelSetupError
 from optuna_llm._errors import ReplyError
 from optuna_llm._records import Completion
 from optuna_llm._records import Message
+from optuna_llm._records import TrialRecord
 from optuna_llm._records import Usage
 from optuna_llm._sampler import LLMSampler
 from optuna_llm._text import explain_failures
@@ -23,6 +25,9 @@ from optuna_llm.models import ChatModel
 
 
 if TYPE_CHECKING:
+    from optuna_llm._usage import Prices
+    from optuna_llm._usage import StudyUsage
+    from optuna_llm._usage import usage
     from optuna_llm.models import OfflineModel
     from optuna_llm.models import OpenAIModel
 
@@ -37,17 +42,23 @@ __all__ = [
     "ModelSetupError",
     "OfflineModel",
     "OpenAIModel",
+    "Prices",
     "ReplyError",
+    "StudyUsage",
+    "TrialRecord",
     "Usage",
     "explain_failures",
     "get_texts",
     "report_feedback",
     "suggest_text",
+    "usage",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    # The models are imported when they are asked for: a study needs one of them at most.
+    # Imported when they are asked for: a study needs one of the models at most.
+    if name in ("Prices", "StudyUsage", "usage"):
+        return getattr(importlib.import_module("optuna_llm._usage"), name)
     if name in ("OfflineModel", "OpenAIModel"):
         return getattr(models, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from collections.abc import Mapping
+import itertools
 import json
 import re
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from optuna.study import Study
 from optuna.trial import FrozenTrial
@@ -66,9 +69,11 @@ def text_attributes(texts: Mapping[str, str], present: Mapping[str, Any]) -> dic
     counts = dict(present.get(_TEXTS, {}))
     for name, text in texts.items():
         pieces = _split(text)
-        attributes |= {_piece_key(name, i): piece for i, piece in enumerate(pieces)}
+        # The first piece last: where it is, the text is whole, though its process may have died
+        # before it said so in the list.
+        keyed = [(_piece_key(name, i), piece) for i, piece in enumerate(pieces)]
+        attributes |= dict(reversed(keyed))
         counts[name] = len(pieces)
-    # Last, so that a process that dies half way leaves no text that is half one.
     return attributes | {_TEXTS: counts}
 
 
@@ -78,6 +83,22 @@ def read_texts(attributes: Mapping[str, Any]) -> dict[str, str]:
         name: "".join(attributes[_piece_key(name, i)] for i in range(count))
         for name, count in attributes.get(_TEXTS, {}).items()
     }
+
+
+def read_given_text(attributes: Mapping[str, Any], name: str) -> Any:
+    """What stands under a text's name without being in the list of texts; None for nothing.
+
+    Put there by the user, or by a process that died; a trial done again has it too.
+    """
+    given = attributes.get(name)
+    if not isinstance(given, str):
+        return given
+    pieces = itertools.takewhile(lambda key: key in attributes, _more_keys(name))
+    return given + "".join(attributes[key] for key in pieces)
+
+
+def _more_keys(name: str) -> Iterator[str]:
+    return (_piece_key(name, i) for i in itertools.count(1))
 
 
 def _piece_key(name: str, index: int) -> str:
@@ -117,8 +138,15 @@ def shorten(text: str, limit: int) -> str:
     return (text[:head] + mark + text[len(text) - (room - head) :])[:limit]
 
 
+_declared: WeakKeyDictionary[Study, dict[str, TextParameter]] = WeakKeyDictionary()
+"""What was declared here, so that no trial but the first reads the study's attributes for it."""
+
+
 def declare_text(study: Study, parameter: TextParameter) -> None:
     """Tell the study of a text parameter, so that a new process knows of it."""
+    known = _declared.setdefault(study, {})
+    if known.get(parameter.name) == parameter:
+        return
     value = {
         "description": parameter.description,
         "language": parameter.language,
@@ -134,6 +162,12 @@ def declare_text(study: Study, parameter: TextParameter) -> None:
     key = _DECLARATION + parameter.name
     if study.user_attrs.get(key) != value:
         study.set_user_attr(key, value)
+    known[parameter.name] = parameter
+
+
+def declared_here(study: Study) -> Mapping[str, TextParameter]:
+    """The text parameters that this process has told the study of, by name."""
+    return _declared.get(study, {})
 
 
 def read_declared_texts(attributes: Mapping[str, Any]) -> dict[str, TextParameter]:
@@ -193,6 +227,11 @@ def cost_attributes(usage: Usage, model: str | None) -> dict[str, Any]:
     counts = {PREFIX + name: getattr(usage, name) for name in _TOKENS if getattr(usage, name)}
     names = {} if model is None else {_MODEL: fit_attribute(model)}
     return {**names, **counts, "llm:calls": usage.calls, "llm:seconds": round(usage.seconds, 3)}
+
+
+def has_cost(attributes: Mapping[str, Any]) -> bool:
+    """Whether the trial's proposal is in, or has failed, and what it cost is known."""
+    return "llm:calls" in attributes
 
 
 def read_usage(attributes: Mapping[str, Any]) -> Usage:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from dataclasses import replace
 from datetime import datetime
 from datetime import timezone
 import json
@@ -30,6 +31,8 @@ class Answer:
         completion: The last reply; None if there was none.
         usage: What all calls for it cost.
         model: The model's name as the server reports it.
+        parent: Number of the trial whose texts it was to start from.
+        others: Further proposals of the same reply.
     """
 
     messages: Sequence[Message]
@@ -37,6 +40,15 @@ class Answer:
     completion: Completion | None
     usage: Usage
     model: str | None = None
+    parent: int | None = None
+    others: Sequence[Proposal] = ()
+
+    def split(self) -> list[Answer]:
+        """An answer for each proposal; the first of them pays for all."""
+        return [
+            replace(self, others=()),
+            *(replace(self, outcome=p, usage=Usage(), others=()) for p in self.others),
+        ]
 
 
 def log_exchange(path: Path | None, trial: int, answer: Answer) -> None:

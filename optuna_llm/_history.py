@@ -20,6 +20,9 @@ from optuna_llm._records import Number
 from optuna_llm._records import TrialRecord
 
 
+_SHORT_FEEDBACK = 60
+"""What is no longer than this may be repeated."""
+
 _Key: TypeAlias = tuple[tuple[str, str], ...]
 
 
@@ -31,13 +34,19 @@ class History:
         n_leaders: How many of the best trials are kept at hand; at least 2.
 
     Attributes:
+        directions: The study's directions.
         finished: Records of the finished trials that have values, in order of completion.
         running: Records of the trials that run now and have values, by number.
         constrained: Whether any trial has constraints.
+        n_trials: How many trials there are, in any state.
+        text_names: Names of the texts that trials have.
+        longest: How many characters the longest text of a name has.
+        gains: By how much the best value of the one objective has improved, each time.
+        since_gain: The complete trials since then, in order of completion.
     """
 
     def __init__(self, directions: Sequence[StudyDirection], n_leaders: int = 5) -> None:
-        self._directions = directions
+        self.directions = directions
         self._n_leaders = n_leaders
         self._seen: set[int] = set()
         self._by_number: dict[int, TrialRecord] = {}
@@ -52,6 +61,12 @@ class History:
         self._best: list[TrialRecord] = []
         self._claims: dict[str, list[int]] = {}
         self.constrained = False
+        self.n_trials = 0
+        self.text_names: set[str] = set()
+        self.longest: dict[str, int] = {}
+        self.gains: list[float] = []
+        self.since_gain: list[TrialRecord] = []
+        self._first_feedback: dict[str, TrialRecord] = {}
 
     def update(self, trials: Sequence[FrozenTrial]) -> None:
         """Take in what has happened since the last call.
@@ -59,6 +74,7 @@ class History:
         Args:
             trials: All trials of the study.
         """
+        self.n_trials = len(trials)
         new = []
         running = []
         for trial in trials:
@@ -71,14 +87,22 @@ class History:
         for trial in sorted(new, key=_completion_order):
             self._add_finished(trial)
         for trial in running:
-            self._note_space(trial)
+            self.note_space(trial)
         records = [make_record(trial) for trial in running]
         self.running = [record for record in records if record.numbers or record.texts]
+        self.text_names.update(*(record.texts for record in self.running))
         claims = ((_attributes.read_claim(trial.user_attrs), trial.number) for trial in running)
         self._claims = {}
         for claim, number in claims:
             if claim is not None:
                 self._claims.setdefault(claim, []).append(number)
+
+    def note_space(self, trial: FrozenTrial) -> None:
+        """Learn which number parameters a trial has used."""
+        for name, distribution in trial.distributions.items():
+            number, _ = self._space_used.get(name, (-1, None))
+            if trial.number >= number:
+                self._space_used[name] = (trial.number, distribution)
 
     @property
     def leaders(self) -> list[TrialRecord]:
@@ -104,6 +128,10 @@ class History:
         names = self._space_used.keys() | self._uses.keys()
         return frozenset(n for n in names if self._uses.get(n, 0) < self._n_asked)
 
+    def is_finished(self, number: int) -> bool:
+        """Whether the trial of this number has ended."""
+        return number in self._seen
+
     def find(self, number: int | None) -> TrialRecord | None:
         """The record of a finished trial, if there is one of this number."""
         return None if number is None else self._by_number.get(number)
@@ -117,7 +145,7 @@ class History:
         return next((r for r in reversed(self.finished) if name in r.texts), None)
 
     def find_equal(
-        self, numbers: Mapping[str, Number], texts: Mapping[str, str], but: int
+        self, numbers: Mapping[str, Number], texts: Mapping[str, str], but: int | None
     ) -> int | None:
         """Number of a trial whose values are all among these, as far as can be told.
 
@@ -129,7 +157,7 @@ class History:
         Args:
             numbers: Proposed numbers, those that a trial may not ask for included.
             texts: Proposed texts.
-            but: Number of the trial that the values are for.
+            but: Number of the trial that the values are for, if it has begun.
         """
         values = _written(numbers, texts)
         for shape in self._shapes:
@@ -143,7 +171,11 @@ class History:
                         return record.number
         return None
 
-    def find_claim(self, claim: str, but: int) -> int | None:
+    def find_same_feedback(self, record: TrialRecord) -> TrialRecord | None:
+        """The first finished trial with the same long feedback."""
+        return self._first_feedback.get(record.feedback)
+
+    def find_claim(self, claim: str, but: int | None) -> int | None:
         """Number of another running trial that is about to take the values of a claim."""
         return next((number for number in self._claims.get(claim, ()) if number != but), None)
 
@@ -154,30 +186,43 @@ class History:
 
     def _add_finished(self, trial: FrozenTrial) -> None:
         self._seen.add(trial.number)
-        self._note_space(trial)
+        self.note_space(trial)
         record = make_record(trial)
         if not record.numbers and not record.texts:
             return  # It failed before it had values: nothing to learn from.
         shape = frozenset(record.numbers) | frozenset(record.texts)
+        written = _written(record.numbers, record.texts)
+        self.text_names.update(record.texts)
         self.finished.append(record)
         self._by_number[record.number] = record
         for name, text in record.texts.items():
-            self._first_texts.setdefault((name, _digest(text)), record)
-        self._keys.setdefault(shape, {}).setdefault(_key(record), record.number)
+            self.longest[name] = max(len(text), self.longest.get(name, 0))
+            self._first_texts.setdefault((name, written[name]), record)
+        key = tuple(sorted(written.items()))
+        self._keys.setdefault(shape, {}).setdefault(key, record.number)
         self.constrained = self.constrained or bool(record.constraints)
         if record.state in (TrialState.COMPLETE, TrialState.PRUNED):
             self._shapes.add(shape)
             self._n_asked += 1
             for name in shape:
                 self._uses[name] = self._uses.get(name, 0) + 1
+        if len(record.feedback) > _SHORT_FEEDBACK:
+            self._first_feedback.setdefault(record.feedback, record)
         if record.state == TrialState.COMPLETE:
-            self._best = add_leader(self._best, record, self._directions, self._n_leaders)
+            self._note_gain(record)
+            self._best = add_leader(self._best, record, self.directions, self._n_leaders)
 
-    def _note_space(self, trial: FrozenTrial) -> None:
-        for name, distribution in trial.distributions.items():
-            number, _ = self._space_used.get(name, (-1, None))
-            if trial.number >= number:
-                self._space_used[name] = (trial.number, distribution)
+    def _note_gain(self, record: TrialRecord) -> None:
+        """Learn what a complete trial has gained, before it is among the best."""
+        if len(self.directions) > 1 or not self._best:
+            return
+        former, new = (_costs(r, self.directions)[0] for r in (self._best[0], record))
+        if record.violation or self._best[0].violation or not new < former:
+            self.since_gain.append(record)
+        else:
+            self.since_gain = []
+            if math.isfinite(former - new):
+                self.gains.append(former - new)
 
 
 def make_claim(numbers: Mapping[str, Number], texts: Mapping[str, str]) -> str:
@@ -219,12 +264,12 @@ def add_leader(
     those by their violation. Of several objectives the whole Pareto front.
     """
     if len(directions) == 1:
-        return sorted([*leaders, record], key=lambda r: _rank(r, directions))[:count]
+        return sorted([*leaders, record], key=lambda r: rank(r, directions))[:count]
     if any(_dominates(leader, record, directions) for leader in leaders):
         return list(leaders)
     beaten = {id(leader) for leader in leaders if _dominates(record, leader, directions)}
     front = [leader for leader in leaders if id(leader) not in beaten]
-    return sorted([*front, record], key=lambda r: _rank(r, directions))
+    return sorted([*front, record], key=lambda r: rank(r, directions))
 
 
 def spread(front: Sequence[TrialRecord], count: int) -> list[TrialRecord]:
@@ -234,7 +279,15 @@ def spread(front: Sequence[TrialRecord], count: int) -> list[TrialRecord]:
     return [front[round(i * (len(front) - 1) / (count - 1))] for i in range(count)]
 
 
-def _rank(record: TrialRecord, directions: Sequence[StudyDirection]) -> tuple[float, ...]:
+def find_front(
+    trials: Sequence[TrialRecord], directions: Sequence[StudyDirection]
+) -> list[TrialRecord]:
+    """Those of the trials that no other dominates."""
+    return [t for t in trials if not any(_dominates(other, t, directions) for other in trials)]
+
+
+def rank(record: TrialRecord, directions: Sequence[StudyDirection]) -> tuple[float, ...]:
+    """What puts complete trials in order, the best first: violation, then values."""
     return (record.violation, *_costs(record, directions), record.number)
 
 

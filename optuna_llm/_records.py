@@ -99,6 +99,9 @@ class Problem:
         texts: The text parameters to be decided.
         conditional: Names of parameters that some trials do without.
         constrained: Whether trials can be infeasible.
+        n_proposals: How many proposals a reply is to hold.
+        editable: Names of the texts that may be answered with changes to a trial's text.
+        edits_only: Whether such a text is not to be sent whole.
     """
 
     task: str
@@ -107,6 +110,9 @@ class Problem:
     texts: Sequence[TextParameter]
     conditional: frozenset[str] = frozenset()
     constrained: bool = False
+    n_proposals: int = 1
+    editable: frozenset[str] = frozenset()
+    edits_only: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,8 +152,16 @@ class TrialRecord:
 
 @dataclass(frozen=True)
 class Proposal:
-    """The validated values for one trial that a reply holds."""
+    """The validated values for one trial that a reply holds.
+
+    Attributes:
+        numbers: Values of the number parameters.
+        texts: Values of the text parameters.
+        rationale: The model's words on why.
+        parent: Number of the trial whose text was edited; None if the texts were sent whole.
+    """
 
     numbers: Mapping[str, Number]
     texts: Mapping[str, str]
     rationale: str = ""
+    parent: int | None = None

@@ -9,8 +9,9 @@ import copy
 from dataclasses import replace
 import os
 from pathlib import Path
-import time
+import random
 from typing import Any
+from typing import get_args
 
 from optuna import Study
 from optuna.distributions import BaseDistribution
@@ -20,27 +21,27 @@ from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
 
 from optuna_llm import _attributes
-from optuna_llm._errors import ContextLengthError
+from optuna_llm._asker import Asker
+from optuna_llm._asker import LEAST_PROMPT_TOKENS
+from optuna_llm._asker import Preview
+from optuna_llm._choice import choose_usual
+from optuna_llm._choice import HistoryPolicy
 from optuna_llm._errors import LLMError
-from optuna_llm._errors import ModelError
 from optuna_llm._errors import ModelSetupError
 from optuna_llm._errors import ReplyError
 from optuna_llm._exchanges import Answer
-from optuna_llm._exchanges import log_exchange
 from optuna_llm._exchanges import LOG_VARIABLE
 from optuna_llm._logging import get_logger
-from optuna_llm._prompt import CHARACTERS_PER_TOKEN
+from optuna_llm._pool import Pool
 from optuna_llm._prompt import Request
-from optuna_llm._prompt import SYSTEM_TEMPLATE
-from optuna_llm._prompt import Templates
-from optuna_llm._prompt import USER_TEMPLATE
-from optuna_llm._records import Message
 from optuna_llm._records import Problem
 from optuna_llm._records import Proposal
 from optuna_llm._records import Source
-from optuna_llm._records import TrialRecord
-from optuna_llm._records import Usage
-from optuna_llm._reply import parse_reply
+from optuna_llm._reply import check_proposal
+from optuna_llm._system import SYSTEM_TEMPLATE
+from optuna_llm._system import Templates
+from optuna_llm._system import USER_TEMPLATE
+from optuna_llm._view import Edits
 from optuna_llm._view import View
 from optuna_llm._view import Views
 from optuna_llm.models import ModelLike
@@ -48,8 +49,6 @@ from optuna_llm.models import resolve_model
 
 
 _logger = get_logger(__name__)
-
-_LEAST_PROMPT_TOKENS = 500
 
 
 class LLMSampler(BaseSampler):
@@ -84,11 +83,27 @@ class LLMSampler(BaseSampler):
             environment variable ``OPTUNA_LLM_MODEL``.
         base_sampler: Decides numbers where the model does not;
             :class:`~optuna.samplers.TPESampler` by default.
-        seed: Makes what is drawn here repeatable: by the default base sampler, and by the
-            stand-in model if it is given by name.
+        seed: Makes what is drawn here repeatable: by the default base sampler, by the stand-in
+            model if it is given by name, and which trial's text the next one is to start from
+            (7 in 10 times the best; else one of the leading five or, 1 in 10 times, any
+            complete one; half as often the best after eight trials without gain).
         max_prompt_tokens: What the messages of one call may take together, a token counted as
             4 characters. Above it the history is cut to the best and the latest trials.
         max_reply_retries: How often a reply that cannot be used is sent back.
+        prefetch: How many proposals are asked for in the background while objectives run, so
+            that trials need not wait for the model: as many as trials run here at once hide
+            all of a model that is no slower than the objective. 0 asks when a trial needs one.
+        proposals_per_call: How many proposals a reply is to hold, for the next trials of this
+            process. They share the cost of the prompt; the later ones know less.
+        max_concurrent_calls: How many calls to the model may be under way at once; None for
+            any number.
+        edits: Whether the model may answer with changes to a trial's text in place of a whole
+            one: ``"auto"`` for texts of more than 1,500 characters, as long as it is good at it;
+            ``"always"`` or ``"never"``.
+        history: Says which trials are shown when not all of them fit; called with all finished
+            trials and the study's directions, it returns those to be kept, the most worth
+            showing first. By default in turn one of the best, of the latest, of the failed with
+            feedback, and of each level of values.
         system_template: The system message, with placeholders for what it is made of: any of
             ``{role}`` ``{task}`` ``{objectives}`` ``{numbers}`` ``{texts}`` ``{data}``, and
             ``{reply}``, the form of the answer, which must be there.
@@ -112,6 +127,11 @@ class LLMSampler(BaseSampler):
         seed: int | None = None,
         max_prompt_tokens: int = 16_000,
         max_reply_retries: int = 2,
+        prefetch: int = 0,
+        proposals_per_call: int = 1,
+        max_concurrent_calls: int | None = None,
+        edits: Edits = "auto",
+        history: HistoryPolicy = choose_usual,
         system_template: str = SYSTEM_TEMPLATE,
         user_template: str = USER_TEMPLATE,
         log_file: str | os.PathLike[str] | None = None,
@@ -122,19 +142,37 @@ class LLMSampler(BaseSampler):
             raise ValueError(f"task is too long to be stored: {len(task):,} characters.")
         if base_sampler is not None and not isinstance(base_sampler, BaseSampler):
             raise TypeError(f"base_sampler must be an Optuna sampler: {base_sampler!r}.")
-        if max_prompt_tokens < _LEAST_PROMPT_TOKENS:
+        if max_prompt_tokens < LEAST_PROMPT_TOKENS:
             raise ValueError(f"max_prompt_tokens must be 500 or more: {max_prompt_tokens!r}.")
         if max_reply_retries < 0:
             raise ValueError(f"max_reply_retries must be 0 or more: {max_reply_retries!r}.")
+        for name, number, least in (
+            ("prefetch", prefetch, 0),
+            ("proposals_per_call", proposals_per_call, 1),
+            ("max_concurrent_calls", max_concurrent_calls, 1),
+        ):
+            if number is not None and number < least:
+                raise ValueError(f"{name} must be {least} or more: {number!r}.")
         self._task = task
-        self._model = resolve_model(model, seed)
-        self._base_sampler = TPESampler(seed=seed) if base_sampler is None else base_sampler
-        self._max_prompt_tokens = max_prompt_tokens
-        self._max_reply_retries = max_reply_retries
         log_file = log_file or os.environ.get(LOG_VARIABLE) or None
-        self._log_file = None if log_file is None else Path(log_file)
-        self._templates = Templates(system_template, user_template)
-        self._views = Views()
+        self._asker = Asker(
+            resolve_model(model, seed),
+            templates=Templates(system_template, user_template),
+            max_prompt_tokens=max_prompt_tokens,
+            max_reply_retries=max_reply_retries,
+            max_concurrent_calls=max_concurrent_calls,
+            log_file=None if log_file is None else Path(log_file),
+        )
+        self._base_sampler = TPESampler(seed=seed) if base_sampler is None else base_sampler
+        if edits not in (known := get_args(Edits)):
+            raise ValueError(f"edits must be one of {', '.join(known)}: {edits!r}.")
+        self._edits = edits
+        self._history_policy = history
+        self._seed = random.SystemRandom().getrandbits(32) if seed is None else seed
+        self._prefetch = prefetch
+        self._proposals_per_call = proposals_per_call
+        self._max_concurrent_calls = max_concurrent_calls
+        self._views = Views(self._make_view)
 
     def __getstate__(self) -> dict[str, Any]:
         # Views are made of what the storage holds, and have locks, which cannot be copied.
@@ -142,7 +180,25 @@ class LLMSampler(BaseSampler):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._views = Views()
+        self._views = Views(self._make_view)
+
+    def preview(self, study: Study) -> Preview:
+        """The messages that the model would be sent for the next trial, without a call.
+
+        .. code-block:: python
+
+            print(sampler.preview(study))
+
+        Args:
+            study: A study that has had a trial.
+
+        Raises:
+            ValueError: If no trial has had parameters yet, or they do not fit into the prompt.
+        """
+        view = self._views.get(study)
+        problem, request = view.preview(study, self._task)
+        problem = replace(problem, n_proposals=self._proposals_per_call)
+        return self._asker.preview(view, problem, request)
 
     def reseed_rng(self) -> None:
         self._base_sampler.reseed_rng()
@@ -162,16 +218,15 @@ class LLMSampler(BaseSampler):
         whole = _unfiltered(study)
         view = self._views.get(whole)
         problem, request = view.pose(whole, trial, search_space, self._task)
+        view.pool.enter(trial.number)
         source: Source
         values: Mapping[str, Any]
         if trial.number == 0 or not view.is_worth_asking(problem):
             source = "initial" if problem.texts else "base"
             values = self._sample_base(study, trial, search_space)
         else:
-            answer = self._ask_model(whole, trial, view, problem, request)
-            _attributes.write_attributes(
-                whole, trial, _answer_attributes(answer, trial, request.parent)
-            )
+            answer = self._get_answer(whole, trial, view, problem, request)
+            _attributes.write_attributes(whole, trial, _answer_attributes(answer, trial))
             if isinstance(answer.outcome, Proposal):
                 source = "model"
                 values = answer.outcome.numbers
@@ -211,67 +266,45 @@ class LLMSampler(BaseSampler):
         if _is_enqueued(trial) and not _attributes.read_source(trial.user_attrs):
             # All of its values were enqueued: nobody has asked this sampler.
             _attributes.write_attributes(study, trial, _attributes.source_attributes("user"))
+        whole = _unfiltered(study)
+        view = self._views.get(whole)
+        view.note_end(trial)
+        view.pool.leave(trial.number, is_last=whole._stop_flag)
         self._base_sampler.after_trial(study, trial, state, values)
 
-    def _ask_model(
+    def _get_answer(
         self, study: Study, trial: FrozenTrial, view: View, problem: Problem, request: Request
     ) -> Answer:
-        """One proposal, or why there is none, after as many calls as are allowed for it."""
-        spent = Usage()
-        name = None
-        refused = 0
-        while True:
-            answer = self._call(study, trial, view, problem, request)
-            log_exchange(self._log_file, request.number, answer)
-            spent += answer.usage
-            name = answer.model or name
-            answer = replace(answer, usage=spent, model=name)
-            if isinstance(answer.outcome, ContextLengthError):
-                if self._shorten_prompts(answer.messages, answer.outcome):
-                    continue
-                says = f"The model takes hardly any prompt: {answer.outcome}"
-                return replace(answer, outcome=ModelSetupError(says))
-            if not isinstance(answer.outcome, ReplyError):
+        """A proposal that is claimed for the trial, or why there is none."""
+        is_usual = not request.fixed and not request.given
+        size = self._prefetch + self._proposals_per_call
+        # If what was made ahead is out of date time after time, this trial asks for itself.
+        for _ in range(2 * size if view.pool.is_used and is_usual else 0):
+            answer = view.pool.take(lambda: self._ask_ahead(view, problem))
+            if not isinstance(answer.outcome, Proposal):
                 return answer
-            refused += 1
-            if refused > self._max_reply_retries:
-                says = f"Trial {request.number}: no usable reply in {refused} calls; "
-                return replace(answer, outcome=ReplyError(says + str(answer.outcome)))
-            _logger.info("Trial %d: the reply is sent back: %s", request.number, answer.outcome)
-            reply = answer.completion.text if answer.completion else ""
-            request = replace(request, rejected=(reply, str(answer.outcome)))
-
-    def _call(
-        self, study: Study, trial: FrozenTrial, view: View, problem: Problem, request: Request
-    ) -> Answer:
-        """What one call to the model comes to."""
-        messages = view.render(problem, request, self._max_prompt_tokens, self._templates)
-        began = time.monotonic()
-        try:
-            completion = self._model.complete(messages)
-        except (ModelError, ReplyError) as error:
-            usage = Usage(calls=1, seconds=time.monotonic() - began)
-            return Answer(messages, error, None, usage)
-        usage = replace(completion.usage, calls=1, seconds=time.monotonic() - began)
-        outcome: Proposal | ReplyError
-        try:
-            outcome = parse_reply(completion.text, problem)
-            view.claim(study, trial, outcome, request)
-        except ReplyError as error:
-            cut = " The reply was cut off for its length: be shorter." if completion.is_cut else ""
-            outcome = ReplyError(f"{error}{cut}")
-        return Answer(messages, outcome, completion, usage, completion.model)
-
-    def _shorten_prompts(self, messages: Sequence[Message], error: ContextLengthError) -> bool:
-        """Ask with half of this prompt from now on; False if hardly anything is left to cut."""
-        size = sum(len(message.content) for message in messages) // CHARACTERS_PER_TOKEN
-        if size // 2 < _LEAST_PROMPT_TOKENS:
-            return False
-        self._max_prompt_tokens = min(self._max_prompt_tokens, size // 2)
-        _logger.warning(
-            "%s From now on a prompt takes at most %d tokens.", error, self._max_prompt_tokens
+            try:
+                check_proposal(answer.outcome, problem)
+                view.claim(study, trial, answer.outcome, request)
+            except ReplyError as error:
+                _logger.info("Trial %d: a proposal is out of date: %s", trial.number, error)
+                view.pool.drop(answer)
+            else:
+                view.note_values(trial, answer.outcome)
+                view.pool.fill(lambda: self._ask_ahead(view, problem))
+                return answer
+        return self._asker.ask(
+            view, problem, request, lambda p, _: view.claim(study, trial, p, request)
         )
-        return True
+
+    def _ask_ahead(self, view: View, problem: Problem) -> Answer:
+        """Proposals for trials that have not begun; uses no storage, since in other threads."""
+        problem = replace(problem, n_proposals=self._proposals_per_call)
+        return self._asker.ask(view, problem, view.look_ahead(problem), view.check_ahead)
+
+    def _make_view(self, study: Study) -> View:
+        pool = Pool(self._prefetch, self._proposals_per_call, self._max_concurrent_calls)
+        return View(study, pool, edits=self._edits, choose=self._history_policy, seed=self._seed)
 
     def _sample_base(
         self, study: Study, trial: FrozenTrial, search_space: Mapping[str, BaseDistribution]
@@ -295,17 +328,16 @@ class LLMSampler(BaseSampler):
         return values
 
 
-def _answer_attributes(
-    answer: Answer, trial: FrozenTrial, parent: TrialRecord | None
-) -> dict[str, Any]:
+def _answer_attributes(answer: Answer, trial: FrozenTrial) -> dict[str, Any]:
     """What a trial stores of what asking the model came to."""
     cost = _attributes.cost_attributes(answer.usage, answer.model)
     if isinstance(answer.outcome, LLMError):
         return cost | _attributes.error_attributes(answer.outcome)
     texts = answer.outcome.texts
     stored = _attributes.text_attributes(texts, trial.user_attrs) if texts else {}
-    origin = parent.number if parent is not None and texts else None
-    return stored | _attributes.proposal_attributes(answer.outcome.rationale, origin) | cost
+    parent = answer.parent if answer.outcome.parent is None else answer.outcome.parent
+    parent = parent if texts else None
+    return stored | _attributes.proposal_attributes(answer.outcome.rationale, parent) | cost
 
 
 def _unfiltered(study: Study) -> Study:

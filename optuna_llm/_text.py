@@ -143,7 +143,7 @@ def _find_text(trial: BaseTrial, name: str) -> str | None:
     texts = _attributes.read_texts(attributes)
     if name in texts:
         return texts[name]
-    given = attributes.get(name)
+    given = _attributes.read_given_text(attributes, name)
     if given is None and isinstance(trial, FixedTrial):
         given = trial._params.get(name)
     if given is None:

@@ -13,11 +13,14 @@ IsShown: TypeAlias = Callable[[TrialRecord], bool]
 Renderer: TypeAlias = Callable[[TrialRecord, IsShown], str]
 
 
+_LEAST_SHOWN = 2
+
+
 class Transcript:
     """The history as text, block after block, each rendered once.
 
     It only grows, until it is too long: then it is cut in one go to about half of its room, to
-    the leaders and the trials that came last. A text is told by what it changes in another only
+    the trials that matter most. A text is told by what it changes in another only
     where that other trial is shown before it.
     """
 
@@ -27,6 +30,11 @@ class Transcript:
 
     def __str__(self) -> str:
         return "".join(self._blocks.values())
+
+    @property
+    def first(self) -> int | None:
+        """Number of the first trial that is shown."""
+        return next(iter(self._blocks), None)
 
     def __contains__(self, record: TrialRecord) -> bool:
         return record.number in self._blocks
@@ -38,26 +46,33 @@ class Transcript:
     def update(
         self,
         finished: Sequence[TrialRecord],
-        leaders: Sequence[TrialRecord],
+        choose: Callable[[], Sequence[TrialRecord]],
         limit: int,
+        room: int,
         render: Renderer,
     ) -> None:
         """Show the trials that have finished since, and cut if ``limit`` characters are passed.
 
         Args:
             finished: All finished trials in the order they finished in.
-            leaders: Trials to be kept, best last.
+            choose: Says which trials are to be kept then, the most worth showing first.
             limit: Characters that the text may take.
+            room: Characters that the trials beside one whole text may take.
             render: Makes a block of a record, given what says whether a trial is shown.
         """
-        left = limit - sum(map(len, self._blocks.values()))
+        sizes = list(map(len, self._blocks.values()))
+        # One text at least stands there whole: the changes to it are what there is room for.
+        largest = max(sizes, default=0)
+        if not sizes and finished:
+            largest = len(render(finished[0], self.__contains__))
+        left = min(limit, room + largest) - sum(sizes)
         for record in finished[self._n_read :]:
             left -= self._append(record, render)
             if left < 0:
                 break
         self._n_read = len(finished)
         if left < 0:
-            self._cut(finished, leaders, limit, render)
+            self._cut(finished, choose(), min(limit // 2, room // 2 + largest), limit, render)
 
     def _append(self, record: TrialRecord, render: Renderer) -> int:
         self._blocks[record.number] = block = render(record, self.__contains__)
@@ -66,27 +81,24 @@ class Transcript:
     def _cut(
         self,
         finished: Sequence[TrialRecord],
-        leaders: Sequence[TrialRecord],
+        chosen: Sequence[TrialRecord],
+        target: int,
         limit: int,
         render: Renderer,
     ) -> None:
-        best = {record.number for record in leaders}
-        room = limit // 2
-        latest: list[TrialRecord] = []
-        for record in reversed(finished):
-            room -= len(render(record, lambda _: True))
-            if room < 0:
+        """Show anew as many of the chosen trials as the target has room for."""
+        left = target
+        kept: set[int] = set()
+        for record in chosen:
+            left -= len(render(record, lambda _: True))
+            if left < 0:
                 break
-            latest.append(record)
+            kept.add(record.number)
         # Without the trials that they were told by, some blocks grow: then there is room for
-        # fewer of them, and of the leaders for the best ones only.
+        # fewer of them, though for the best and the latest even beyond the target.
         while True:
-            kept = best | {record.number for record in latest}
             self._blocks = {}
             sizes = [self._append(r, render) for r in finished if r.number in kept]
-            if sum(sizes) <= limit:
+            if sum(sizes) <= (target if len(kept) > _LEAST_SHOWN else limit):
                 return
-            if latest:
-                latest = latest[: len(latest) // 2]
-            else:
-                best = {record.number for record in leaders[len(leaders) - len(best) + 1 :]}
+            kept = {record.number for record in chosen[: len(kept) * 3 // 4]}

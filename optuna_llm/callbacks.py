@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Sequence
 import sys
 import threading
 from typing import Any
@@ -17,13 +17,23 @@ from optuna.trial import TrialState
 
 from optuna_llm import _attributes
 from optuna_llm._attributes import shorten
-from optuna_llm._prompt import clean_text
-from optuna_llm._prompt import diff_texts
-from optuna_llm._records import Usage
+from optuna_llm._quoting import clean_text
+from optuna_llm._quoting import diff_texts
+from optuna_llm._usage import price
+from optuna_llm._usage import Prices
+from optuna_llm._usage import read_costs
 
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+__all__ = [
+    "ConsoleCallback",
+    "MaxCostCallback",
+    "MaxTokensCallback",
+    "Prices",
+    "TargetValueCallback",
+]
 
 _LONG_TEXT = 200
 _MAX_SHOWN = 2_000
@@ -76,31 +86,10 @@ class MaxTokensCallback:
 
     def __call__(self, study: Study, trial: FrozenTrial) -> None:
         """Stop the study if the tokens are used up."""
-        spent = [usage.prompt_tokens + usage.completion_tokens for _, usage in _costs(study)]
+        usages = [cost.usage for cost in read_costs(study.get_trials(deepcopy=False))]
+        spent = [usage.prompt_tokens + usage.completion_tokens for usage in usages]
         if sum(spent) + _in_flight(study, spent) >= self._n_tokens:
             study.stop()
-
-
-@dataclass(frozen=True)
-class Prices:
-    """What a model costs, in money per million tokens.
-
-    Attributes:
-        prompt: Tokens sent.
-        completion: Tokens received.
-        cached: Tokens sent that the server had in its cache; None is the price of the others.
-    """
-
-    prompt: float
-    completion: float
-    cached: float | None = None
-
-    def cost(self, usage: Usage) -> float:
-        """What these tokens cost."""
-        cached = self.prompt if self.cached is None else self.cached
-        fresh = usage.prompt_tokens - usage.cached_tokens
-        total = fresh * self.prompt + usage.cached_tokens * cached
-        return (total + usage.completion_tokens * self.completion) / 1e6
 
 
 class MaxCostCallback:
@@ -136,46 +125,15 @@ class MaxCostCallback:
         Raises:
             ValueError: If the price of a model is not known.
         """
-        spent = [self._price(model, usage) for model, usage in _costs(study)]
+        spent = [price(c, self._prices) for c in read_costs(study.get_trials(deepcopy=False))]
         if sum(spent) + _in_flight(study, spent) >= self._cost:
             study.stop()
 
-    def _price(self, model: str, usage: Usage) -> float:
-        if isinstance(self._prices, Prices):
-            return self._prices.cost(usage)
-        if self._prices is not None:
-            if model not in self._prices:
-                raise ValueError(f"prices has none for the model {model!r}: add it.")
-            return self._prices[model].cost(usage)
-        return _look_up(model, usage)
 
-
-def _look_up(model: str, usage: Usage) -> float:
-    """What tokens cost by genai-prices, in US dollars."""
-    import genai_prices
-
-    counted = genai_prices.Usage(
-        input_tokens=usage.prompt_tokens,
-        cache_read_tokens=usage.cached_tokens,
-        output_tokens=usage.completion_tokens,
-    )
-    try:
-        return float(genai_prices.calc_price(counted, model_ref=model).total_price)
-    except LookupError as error:
-        raise ValueError(f"genai-prices does not know {model!r}: give prices=.") from error
-
-
-def _costs(study: Study) -> list[tuple[str, Usage]]:
-    """Model and usage of every trial whose proposal is in."""
-    attributes = (trial.user_attrs for trial in study.get_trials(deepcopy=False))
-    found = ((_attributes.read_model(a) or "", _attributes.read_usage(a)) for a in attributes)
-    return [(model, usage) for model, usage in found if usage.calls]
-
-
-def _in_flight(study: Study, spent: list[float] | list[int]) -> float:
+def _in_flight(study: Study, spent: Sequence[float]) -> float:
     """What the trials may cost whose proposals are not in yet, at the average of the others."""
     running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-    waiting = [t for t in running if not _attributes.read_usage(t.user_attrs).calls]
+    waiting = [t for t in running if not _attributes.has_cost(t.user_attrs)]
     return len(waiting) * sum(spent) / len(spent) if spent else 0.0
 
 

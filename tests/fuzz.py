@@ -15,6 +15,7 @@ sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent / "models"
 
 from hypothesis import HealthCheck
 from hypothesis import settings
+import test_edits
 import test_faults
 import test_prompt
 import test_reply
@@ -23,7 +24,11 @@ import test_reply
 PROPERTIES = [
     test_reply.test_any_text_is_a_proposal_or_a_reply_error,
     test_reply.test_any_mix_of_tags_is_a_proposal_or_a_reply_error,
+    test_reply.test_any_mix_of_tags_is_read_or_refused_where_more_is_allowed,
+    test_reply.test_any_reply_to_several_is_read_or_refused,
     test_reply.test_any_values_are_valid_or_refused,
+    test_edits.test_edits_make_the_text_that_was_meant_or_are_refused,
+    test_edits.test_lines_that_differ_can_always_be_edited,
     test_reply.test_every_value_within_its_distribution_is_read_unchanged,
     test_reply.test_every_text_comes_back_as_it_was_written,
     test_prompt.test_whatever_a_candidate_wrote_the_prompt_keeps_its_structure,

@@ -40,11 +40,11 @@ def test_the_quickstart_improves_visibly_and_goes_on_where_it_was(
     storage = f"sqlite:///{tmp_path}/quickstart.db"
     study = main(storage, 12)
     assert study.trials[0].value == pytest.approx(0.881, abs=0.001)
-    assert len(main(storage, 13).trials) == 25
+    assert len(main(storage, 28).trials) == 40
     assert study.best_value > 0.9
     printed = capsys.readouterr().out
     assert "accuracy 0.8810" in printed
-    assert f"The best of 25 trials: accuracy {study.best_value:.4f}" in printed
+    assert f"The best of 40 trials: accuracy {study.best_value:.4f}" in printed
     assert study.best_trial.user_attrs["code"] in printed
 
 
@@ -206,3 +206,16 @@ def test_a_text_is_rewritten_until_the_judge_likes_it(
     assert "feedback: It is so so." in model.calls[1][1].content
     # The judge's calls are counted on the trials: one on the first, one beside the proposal's.
     assert [t.user_attrs["llm:calls"] for t in result.study.trials] == [1, 2]
+
+
+def test_processes_of_the_distributed_example_share_a_study(tmp_path: Path) -> None:
+    run = subprocess.run(
+        [sys.executable, str(EXAMPLES / "distributed.py"), f"sqlite:///{tmp_path}/study.db", "2"],
+        env={**os.environ, "OPTUNA_LLM_MODEL": "offline"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.count(": 10 trials") == 2
+    assert "20 different of 20" in run.stdout

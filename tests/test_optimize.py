@@ -200,7 +200,7 @@ def test_a_template_without_the_history_is_given_the_text_to_start_from() -> Non
     model = script("bb")
     run("", "", len, "a", model=model, max_steps=1, verbose=False, user_template="{request}")
     prompt = model.calls[0][1].content
-    assert 'Start from "x" of trial 0, which is:\n```\na\n```\n' in prompt
+    assert 'Start from "x" of trial 0; it is:\n```\na\n```\n' in prompt
 
 
 @pytest.mark.parametrize(

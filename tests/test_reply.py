@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from typing import Any
@@ -18,7 +19,7 @@ from optuna_llm import ReplyError
 from optuna_llm._records import Problem
 from optuna_llm._records import Proposal
 from optuna_llm._records import TextParameter
-from optuna_llm._reply import parse_reply
+from optuna_llm._reply import parse_reply as parse_replies
 from optuna_llm.testing import write_reply
 
 
@@ -31,6 +32,11 @@ NUMBERS: dict[str, BaseDistribution] = {
     "kind": CategoricalDistribution(("a", "1", 2, 2.5, True, None)),
 }
 GOOD = {"x": 0.25, "lr": 0.001, "half": 1.5, "n": 6, "units": 7, "kind": "a"}
+
+
+def parse_reply(reply: str, problem: Problem) -> Proposal:
+    (proposal,) = parse_replies(reply, problem)
+    return proposal
 
 
 def pose(
@@ -312,6 +318,14 @@ fragments = st.sampled_from(
         "}",
         '"x": 0.5',
         json.dumps(GOOD),
+        "\n<proposal>\n",
+        "\n</proposal>\n",
+        '\n<edit name="code" of="0">\n',
+        "\n<edit>\n",
+        "\n</edit>\n",
+        "\n<<<<<<< SEARCH\n",
+        "\n=======\n",
+        "\n>>>>>>> REPLACE\n",
         "\x00",
         "\ud800",
         "\u202e",
@@ -332,6 +346,17 @@ def test_any_mix_of_tags_is_a_proposal_or_a_reply_error(reply: str) -> None:
     check(reply, MIXED)
     check(reply, CODE)
     check(reply, pose(NUMBERS, conditional=tuple(NUMBERS)))
+
+
+@given(st.lists(fragments | st.text(max_size=5), max_size=30).map("".join))
+def test_any_mix_of_tags_is_read_or_refused_where_more_is_allowed(reply: str) -> None:
+    problem = dataclasses.replace(CODE, n_proposals=2, editable=frozenset({"code"}))
+    try:
+        proposals = parse_replies(reply, problem, lambda name, number: "a = 1\nb = 2")
+    except ReplyError:
+        return
+    assert 1 <= len(proposals) <= 2
+    assert all(proposal.texts["code"].strip() for proposal in proposals)
 
 
 @given(any_numbers, st.booleans())
@@ -366,3 +391,53 @@ def test_every_text_comes_back_as_it_was_written(text: str) -> None:
     tagged = any(mark in text.lower() for mark in ("<text", "</text", "```", "~~~"))
     if text.strip() and not tagged:
         assert read_code(f'<text name="code">\n{text}\n</text>') == text
+
+
+def several(*replies: str) -> str:
+    return "\n".join(f"<proposal>\n{reply}\n</proposal>" for reply in replies)
+
+
+TWO = dataclasses.replace(CODE, n_proposals=2)
+
+
+def test_several_proposals_are_read_one_by_one() -> None:
+    texts = ["print('</proposal>')\n<proposal>", "<text>b</text>"]
+    reply = several(*(write_reply(texts={"code": text}, rationale=text[:3]) for text in texts))
+    assert [p.texts["code"] for p in parse_replies(reply, TWO)] == texts
+    assert [p.rationale for p in parse_replies(f"Here:\n{reply}\nDone.", TWO)] == ["pri", "<te"]
+
+
+def test_of_several_proposals_those_that_are_right_are_kept() -> None:
+    good = write_reply(texts={"code": "a"})
+    for reply in (
+        good,
+        several(good),
+        several("none", good),
+        several(good, "<text name='other'>b</text>"),
+        several(good) + "\n<proposal>\n<text name='code'>cut off",
+        several(good) + "\n<proposal>\n<rationale>cut off",
+    ):
+        assert [p.texts["code"] for p in parse_replies(reply, TWO)] == ["a"]
+    # More than was asked for are left.
+    assert len(parse_replies(several(good, good, good), TWO)) == 2
+
+
+def test_if_none_of_several_proposals_is_right_each_is_told_why() -> None:
+    reply = several("none", write_reply(texts={"code": " "}))
+    with pytest.raises(ReplyError, match=r"proposal 1: there is no <.*proposal 2: <.*is empty"):
+        parse_replies(reply, TWO)
+    with pytest.raises(ReplyError, match=r"^there is no <text"):
+        parse_replies("none", TWO)
+    with pytest.raises(ReplyError, match=r"proposal 1: .* not closed"):
+        parse_replies("<proposal>\n<rationale>cut off", TWO)
+
+
+@given(st.text(), st.integers(1, 3))
+def test_any_reply_to_several_is_read_or_refused(text: str, count: int) -> None:
+    for reply in (text, several(text), several(write_reply(texts={"code": text}))):
+        try:
+            proposals = parse_replies(reply, dataclasses.replace(CODE, n_proposals=count))
+        except ReplyError:
+            continue
+        assert 1 <= len(proposals) <= count
+        assert all(p.texts["code"].strip() for p in proposals)

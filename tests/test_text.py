@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 import json
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,12 @@ from optuna.trial import FixedTrial
 from optuna.trial import TrialState
 import pytest
 
+from optuna_llm import _attributes
 from optuna_llm import explain_failures
 from optuna_llm import get_texts
 from optuna_llm import LLMError
 from optuna_llm import LLMSampler
+from optuna_llm import Message
 from optuna_llm import report_feedback
 from optuna_llm import suggest_text
 from optuna_llm.testing import ScriptedModel
@@ -238,3 +241,41 @@ def test_a_model_that_gives_no_proposal_is_no_failure_of_the_candidate() -> None
     study.optimize(explain_failures(objective), n_trials=2, catch=LLMError)
     assert study.trials[1].state == TrialState.FAIL
     assert "feedback" not in study.trials[1].user_attrs
+
+
+def test_a_text_that_a_dead_process_has_written_half_is_not_taken_for_a_whole_one() -> None:
+    long = "字" * 25_000
+    written = list(_attributes.text_attributes({"code": long}, {}).items())
+    assert [key for key, _ in written] == ["code:2", "code:1", "code", "llm:texts"]
+    for count in range(len(written) + 1):
+        study = optuna.create_study(
+            sampler=LLMSampler(model=lambda _: write_reply(texts={"code": "new"}))
+        )
+        study.optimize(lambda t: len(suggest_text(t, "code", "a")), n_trials=1)
+        study.add_trial(
+            optuna.create_trial(state=TrialState.WAITING, user_attrs=dict(written[:count]))
+        )
+        study.optimize(lambda t: len(suggest_text(t, "code", "a")), n_trials=1)
+        expected = long if count >= 3 else "new"
+        assert get_texts(study.trials[1]) == {"code": expected}
+
+
+def test_a_trial_that_is_done_again_keeps_the_numbers_it_had() -> None:
+    def objective(trial: optuna.Trial) -> float:
+        return trial.suggest_int("x", 0, 9) + trial.suggest_int("y", 0, 9)
+
+    asked = []
+
+    def answer(messages: Sequence[Message]) -> str:
+        asked.append(messages)
+        return write_reply({"y": 3})
+
+    study = optuna.create_study(sampler=LLMSampler(model=answer))
+    study.enqueue_trial({"x": 1, "y": 1})
+    study.optimize(objective, n_trials=1)
+    space = {"x": optuna.distributions.IntDistribution(0, 9)}
+    again = optuna.create_trial(state=TrialState.WAITING, params={"x": 7}, distributions=space)
+    study.add_trial(again)
+    study.optimize(objective, n_trials=1)
+    assert study.trials[1].params == {"x": 7, "y": 3}
+    assert 'numbers: {"x": 7}' in asked[0][1].content

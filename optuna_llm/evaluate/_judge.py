@@ -14,8 +14,8 @@ from optuna.trial import BaseTrial
 
 from optuna_llm import _attributes
 from optuna_llm._errors import ReplyError
-from optuna_llm._prompt import clean_text
-from optuna_llm._prompt import fence_text
+from optuna_llm._quoting import clean_text
+from optuna_llm._quoting import fence_text
 from optuna_llm._records import Message
 from optuna_llm._records import Usage
 from optuna_llm._text import RUNNING

@@ -22,7 +22,9 @@ _RANGE = re.compile(r"(\S+) to ([^\s,]+)(, log scale)?(?:, in steps of (\S+))?")
 _TEXT_LINE = re.compile(r'^<text name="([^"]*)">$', re.MULTILINE)
 _TRIAL = re.compile(r"^## Trial (\d+): ", re.MULTILINE)
 _LEADER = re.compile(r"^- trial \d+: [^{\n]*(\{.*\})$", re.MULTILINE)
-_WANTED = re.compile(r"^Propose trial (\d+)", re.MULTILINE)
+_START = re.compile(r'^Start from "[^"\n]*" of trial (\d+)', re.MULTILINE)
+_WANTED = re.compile(r"^Propose trials? (\d+)", re.MULTILINE)
+_SEVERAL = re.compile(r"^Answer with (\d+) proposals", re.MULTILINE)
 _RATING = re.compile(r"the score, a number from (\S+) to (\S+), in this form:\n<score>")
 _REJECTED = "\n# Your last reply could not be used\n"
 _MULTILINE = re.MULTILINE | re.DOTALL
@@ -61,28 +63,48 @@ class OfflineModel:
         wanted = _WANTED.search(user.content)
         # From a factor of about 2 in the first trials to a few percent after a hundred.
         width = max(0.04, 0.8 * 0.96 ** int(wanted[1] if wanted else 0))
-        leaders = _LEADER.findall(user.content)
-        best: dict[str, Number] = json.loads(leaders[-1]) if leaders else {}
-        parameters = {
-            json.loads(m[1]): (m[2], m[3]) for m in _NUMBER_LINE.finditer(system.content)
-        }
-        texts = _TEXT_LINE.findall(system.content)
-        # Few changes at a time are easier to be right with; at least one there must be.
-        knobs = len(parameters) + len(texts)
-        share = 1.0 if _REJECTED in user.content else 0.3
-        chosen = {rng.randrange(knobs)} | {i for i in range(knobs) if rng.random() < share}
-        lines = ["<rationale>Stand-in model: a random change of the best trial.</rationale>"]
-        numbers = {
-            name: _change_number(best.get(name), *words, width if i in chosen else 0.0, rng)
-            for i, (name, words) in enumerate(parameters.items())
-        }
-        if numbers:
-            lines.append(f"<numbers>{json.dumps(numbers)}</numbers>")
-        for i, name in enumerate(texts, start=len(parameters)):
-            text = _find_text(user.content, name)
-            text = _change_text(text, width, share, rng) if i in chosen else text
-            lines += [f'<text name="{name}">', text, "</text>"]
-        return Completion("\n".join(lines), "offline")
+        several = _SEVERAL.search(system.content)
+        replies = [_propose(system.content, user.content, width, rng)]
+        while several and len(replies) < int(several[1]):
+            replies.append(_propose(system.content, user.content, width, rng))
+        if several:
+            replies = [f"<proposal>\n{reply}\n</proposal>" for reply in replies]
+        return Completion("\n".join(replies), "offline")
+
+
+def _propose(system: str, prompt: str, width: float, rng: random.Random) -> str:
+    """One proposal in the reply format."""
+    best = _find_numbers(prompt)
+    parameters = {json.loads(m[1]): (m[2], m[3]) for m in _NUMBER_LINE.finditer(system)}
+    texts = _TEXT_LINE.findall(system)
+    # Few changes at a time are easier to be right with; at least one there must be.
+    knobs = len(parameters) + len(texts)
+    share = 1.0 if _REJECTED in prompt else 0.3
+    chosen = {rng.randrange(knobs)} | {i for i in range(knobs) if rng.random() < share}
+    lines = ["<rationale>Stand-in model: a random change of the best trial.</rationale>"]
+    numbers = {
+        name: _change_number(best.get(name), *words, width if i in chosen else 0.0, rng)
+        for i, (name, words) in enumerate(parameters.items())
+    }
+    if numbers:
+        lines.append(f"<numbers>{json.dumps(numbers)}</numbers>")
+    for i, name in enumerate(texts, start=len(parameters)):
+        text = _find_text(prompt, name)
+        text = _change_text(text, width, share, rng) if i in chosen else text
+        lines += [f'<text name="{name}">', text, "</text>"]
+    return "\n".join(lines)
+
+
+def _find_numbers(prompt: str) -> dict[str, Number]:
+    """The numbers to change: of the trial whose text is the start, else of the best."""
+    leaders = _LEADER.findall(prompt)
+    start = _START.search(prompt)
+    block = (
+        re.search(rf"^## Trial {start[1]}: .*\nnumbers: (.*)$", prompt, re.M) if start else None
+    )
+    found = block[1] if block else leaders[-1] if leaders else "{}"
+    numbers: dict[str, Number] = json.loads(found)
+    return numbers
 
 
 def _find_text(prompt: str, name: str) -> str:
@@ -91,13 +113,17 @@ def _find_text(prompt: str, name: str) -> str:
     if text := re.search(rf"{begin}[^\n]*:\n(`{{3,}})\n(.*?)\n\1$", prompt, _MULTILINE):
         return text[2]
     pointer = re.search(
-        rf"{begin} of trial (\d+), in full above(?: at trial (\d+))?", prompt, _MULTILINE
+        rf"{begin} of trial (\d+)[^\n]*; it is in full above(?: at trial (\d+))?",
+        prompt,
+        _MULTILINE,
     )
     if pointer is None:
         return ""
     number = pointer[2] or pointer[1]
     block = prompt[next(m.start() for m in _TRIAL.finditer(prompt) if m[1] == number) :]
-    text = re.search(rf"^{re.escape(name)}:\n(`{{3,}})\n(.*?)\n\1$", block, _MULTILINE)
+    text = re.search(
+        rf"^{re.escape(name)}(?:, made from trial \d+)?:\n(`{{3,}})\n(.*?)\n\1$", block, _MULTILINE
+    )
     return text[2] if text else ""
 
 

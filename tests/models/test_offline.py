@@ -70,7 +70,7 @@ def test_a_text_without_numbers_is_changed_all_the_same(start: str) -> None:
     [("a1 = x2.y3 + v_4", r"a1 = x2\.y3 \+ v_4"), ("rate = 1e-3", r"rate = [\d.e-]+")],
 )
 def test_digits_within_names_are_no_numbers(start: str, pattern: str) -> None:
-    study = optimize(lambda t: len(suggest_text(t, "code", start + " or 5")), 4)
+    study = optimize(lambda t: len(suggest_text(t, "code", start + " or 50")), 4)
     for trial in study.trials:
         assert re.match(pattern + " or \\d+$", get_texts(trial)["code"])
 
