@@ -4,6 +4,7 @@ from collections.abc import Generator
 from collections.abc import Iterator
 import os
 
+from hypothesis import settings
 import optuna
 import pytest
 
@@ -11,6 +12,9 @@ from optuna_llm.evaluate._sandbox import find_problem
 
 
 pytest.register_assert_rewrite("optuna.testing.pytest_samplers")
+# The same examples in each run, on machines of any speed: tests/fuzz.py looks for new ones.
+settings.register_profile("tests", derandomize=True, deadline=None)
+settings.load_profile("tests")
 
 
 @pytest.fixture(autouse=True)
