@@ -18,7 +18,8 @@ def open_storage(address: str) -> Any:
         backend: Any = optuna.storages.journal.JournalFileBackend(rest)
         return optuna.storages.JournalStorage(backend)
     if kind == "journal-redis":
-        backend = optuna.storages.journal.JournalRedisBackend(f"redis:{rest}")
+        url, _, prefix = rest.partition("#")
+        backend = optuna.storages.journal.JournalRedisBackend(f"redis:{url}", prefix=prefix)
         return optuna.storages.JournalStorage(backend)
     if kind == "grpc":
         host, port = rest.split(":")
