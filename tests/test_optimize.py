@@ -129,10 +129,13 @@ def test_it_goes_on_with_a_study_and_the_sampler_with_its(tmp_path: Path) -> Non
 KILLED = """
 import time
 from optuna_llm.optimize import run
-def slow(x):
-    time.sleep(0.3)
+scored = []
+def score(x):
+    scored.append(x)
+    if len(scored) == 3:
+        time.sleep(600)
     return len(x)
-run("Grow.", "", slow, "a 1.5", model="offline", max_steps=99, storage={storage!r}, study_name="s")
+run("Grow.", "", score, "a 1.5", model="offline", max_steps=99, storage={storage!r}, study_name="s")
 """
 
 
