@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from collections.abc import Iterator
 import os
+import signal
 
 from hypothesis import settings
 import optuna
@@ -15,6 +16,8 @@ pytest.register_assert_rewrite("optuna.testing.pytest_samplers")
 # The same examples in each run, on machines of any speed: tests/fuzz.py looks for new ones.
 settings.register_profile("tests", derandomize=True, deadline=None)
 settings.load_profile("tests")
+# What a shell starts in the background ignores interrupts, and so would the tests of them.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
