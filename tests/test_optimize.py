@@ -135,7 +135,8 @@ def score(x):
     if len(scored) == 3:
         time.sleep(600)
     return len(x)
-run("Grow.", "", score, "a 1.5", model="offline", max_steps=99, storage={storage!r}, study_name="s")
+where = {{"storage": {storage!r}, "study_name": "s"}}
+run("Grow.", "", score, "a 1.5", model="offline", max_steps=99, **where)
 """
 
 
