@@ -14,6 +14,7 @@ from sklearn.model_selection import train_test_split
 from optuna_llm import explain_failures
 from optuna_llm import LLMSampler
 from optuna_llm import suggest_text
+from optuna_llm.dashboard import DashboardNotes
 
 
 START = """\
@@ -65,7 +66,9 @@ def main(storage: str = "sqlite:///quickstart.db", n_trials: int = 40) -> optuna
         study_name="quickstart",
         load_if_exists=True,
     )
-    study.optimize(objective, n_trials, catch=Exception, callbacks=[show_improvement])
+    # What the dashboard shows of each trial: why, what it changes, what came of it.
+    callbacks = [show_improvement, DashboardNotes()]
+    study.optimize(objective, n_trials, catch=Exception, callbacks=callbacks)
     best = study.best_trial
     print(f"\nThe best of {len(study.trials)} trials: accuracy {best.value:.4f}, {best.params}\n")
     print(best.user_attrs["code"])

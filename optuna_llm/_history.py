@@ -8,6 +8,7 @@ from hashlib import blake2b
 import math
 from typing import TypeAlias
 
+from optuna import Study
 from optuna.distributions import BaseDistribution
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
@@ -84,7 +85,7 @@ class History:
                 new.append(trial)
             elif trial.state == TrialState.RUNNING:
                 running.append(trial)
-        for trial in sorted(new, key=_completion_order):
+        for trial in sorted(new, key=completion_order):
             self._add_finished(trial)
         for trial in running:
             self.note_space(trial)
@@ -225,6 +226,15 @@ class History:
                 self.gains.append(former - new)
 
 
+def name_objectives(study: Study) -> tuple[tuple[str, StudyDirection], ...]:
+    """Name and direction of each objective of a study."""
+    names = study.metric_names
+    if names is None:
+        count = len(study.directions)
+        names = ["value"] if count == 1 else [f"value {i}" for i in range(count)]
+    return tuple(zip(names, study.directions, strict=True))
+
+
 def make_claim(numbers: Mapping[str, Number], texts: Mapping[str, str]) -> str:
     """A digest of the values that a trial is about to take, the same for equal values."""
     told = repr(sorted(_written(numbers, texts).items()))
@@ -306,7 +316,7 @@ def _costs(record: TrialRecord, directions: Sequence[StudyDirection]) -> list[fl
     ]
 
 
-def _completion_order(trial: FrozenTrial) -> tuple[float, int]:
+def completion_order(trial: FrozenTrial) -> tuple[float, int]:
     ended = trial.datetime_complete
     return (ended.timestamp() if ended else math.inf, trial.number)
 

@@ -79,8 +79,16 @@ def usage(study: Study, prices: Prices | Mapping[str, Prices] | None = None) -> 
 
 @dataclass(frozen=True)
 class TrialCost:
-    """What one trial's proposal has cost."""
+    """What one trial's proposal has cost.
 
+    Attributes:
+        trial: Number of the trial.
+        source: Who decided its values; ``"none"`` where nobody has said.
+        model: The model's name as its server reports it; empty where it reports none.
+        usage: Tokens, calls and seconds.
+    """
+
+    trial: int
     source: str
     model: str
     usage: Usage
@@ -103,7 +111,8 @@ def read_costs(trials: Sequence[FrozenTrial]) -> list[TrialCost]:
         if first is not None and spent == _attributes.read_usage(first.user_attrs):
             continue
         source = _attributes.read_source(attributes) or "none"
-        costs.append(TrialCost(source, _attributes.read_model(attributes) or "", spent))
+        model = _attributes.read_model(attributes) or ""
+        costs.append(TrialCost(trial.number, source, model, spent))
     return costs
 
 

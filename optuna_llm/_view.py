@@ -26,6 +26,7 @@ from optuna_llm._choice import HistoryPolicy
 from optuna_llm._errors import ReplyError
 from optuna_llm._history import History
 from optuna_llm._history import make_claim
+from optuna_llm._history import name_objectives
 from optuna_llm._logging import get_logger
 from optuna_llm._pool import Pool
 from optuna_llm._prompt import render_prompt
@@ -70,11 +71,7 @@ class View:
         self._edits = edits
         self._n_edited = 0
         self._n_misedited = 0
-        names = study.metric_names
-        if names is None:
-            count = len(study.directions)
-            names = ["value"] if count == 1 else [f"value {i}" for i in range(count)]
-        self._objectives = tuple(zip(names, study.directions, strict=True))
+        self._objectives = name_objectives(study)
         self._history = History(study.directions)
         self._transcript = Transcript()
         self._task: str | None = None

@@ -25,12 +25,15 @@ ORDER = [
     "_text",
     "_usage",
     "_history",
+    "_progress",
     "_choice",
     "_aim",
     "_transcript",
     "_quoting",
+    "_markdown",
     "_edits",
     "_blocks",
+    "_notes",
     "_system",
     "_prompt",
     "_reply",
@@ -43,6 +46,8 @@ ORDER = [
     "callbacks",
     "optimize",
     "evaluate",
+    "visualization",
+    "dashboard",
     "__init__",
 ]
 
@@ -71,6 +76,8 @@ def test_each_module_imports_only_from_those_above_it(path: Path) -> None:
         assert ORDER.index(layer(module)) < own or layer(module) == parts[0] in (
             "models",
             "evaluate",
+            "visualization",
+            "dashboard",
         )
 
 
