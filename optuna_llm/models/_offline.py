@@ -28,6 +28,7 @@ _SEVERAL = re.compile(r"^Answer with (\d+) proposals", re.MULTILINE)
 _RATING = re.compile(r"the score, a number from (\S+) to (\S+), in this form:\n<score>")
 _REJECTED = "\n# Your last reply could not be used\n"
 _MULTILINE = re.MULTILINE | re.DOTALL
+_FEEDBACK = re.compile(r"\nfeedback:(?: [^\n]*|\n(`{3,})\n.*?\n\1)(?=\n)", re.DOTALL)
 _LITERAL = re.compile(r"(?<![\w.])\d+\.?\d*(?:[eE][-+]?\d+)?(?![\w.])")
 
 
@@ -44,7 +45,7 @@ class OfflineModel:
         LLMSampler(model="offline", seed=0)
 
     Args:
-        seed: The same seed and prompt give the same reply. None draws a seed.
+        seed: The same seed and prompt, feedback aside, give the same reply. None draws a seed.
     """
 
     def __init__(self, seed: int | None = None) -> None:
@@ -53,8 +54,10 @@ class OfflineModel:
     def complete(self, messages: Sequence[Message]) -> Completion:
         """A proposal in the reply format, from nothing but the messages."""
         system, user = messages
-        # Drawn from the prompt, so that a study continued in another process goes on the same.
-        digest = hashlib.sha256(f"{self._seed}\n{user.content}".encode("utf-8", "replace"))
+        # Drawn from the prompt, so that a study continued in another process goes on the same;
+        # but not from feedback, where tracebacks name the files of this machine.
+        known = _FEEDBACK.sub("", user.content)
+        digest = hashlib.sha256(f"{self._seed}\n{known}".encode("utf-8", "replace"))
         rng = random.Random(digest.digest())
         if scale := _RATING.search(system.content):
             score = rng.uniform(float(scale[1]), float(scale[2]))

@@ -9,6 +9,7 @@ import pytest
 from optuna_llm import get_texts
 from optuna_llm import LLMSampler
 from optuna_llm import OfflineModel
+from optuna_llm import report_feedback
 from optuna_llm import suggest_text
 from optuna_llm.testing import ScriptedModel
 
@@ -80,3 +81,13 @@ def test_it_says_what_it_is() -> None:
     assert study.trials[1].user_attrs["llm:model"] == "offline"
     assert "tand-in" in study.trials[1].user_attrs["llm:rationale"]
     assert "understands nothing" in (OfflineModel.__doc__ or "")
+
+
+@pytest.mark.parametrize("words", ["{}", "File /home/a/b.py\nline {}", "```\n{}\n"])
+def test_its_proposals_do_not_depend_on_what_evaluators_say(words: str) -> None:
+    def explained(trial: optuna.Trial) -> float:
+        report_feedback(trial, words.format(trial.number))
+        return sphere(trial)
+
+    said, silent = optimize(explained, 12), optimize(sphere, 12)
+    assert [trial.params for trial in said.trials] == [trial.params for trial in silent.trials]
