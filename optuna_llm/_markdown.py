@@ -16,6 +16,7 @@ from optuna_llm._quoting import fence_text
 
 
 _MAX_LINE = 300
+_MAX_WORD = 80
 _LANGUAGE = re.compile(r"\w{1,20}")
 _PUNCTUATION = re.compile(r"([!-/:-@\[-`{-~])")
 # What GitHub's Markdown makes a link of without being asked to, escaped or not.
@@ -30,7 +31,7 @@ def escape(text: str, limit: int = 600) -> str:
         limit: How many characters of it are shown; the middle of a longer one goes.
     """
     # As data, white space is one blank: a line break could begin a list or a quotation.
-    plain = " ".join(clean_text(shorten(text, limit)).split())
+    plain = " ".join(map(_shorten_word, clean_text(shorten(text, limit)).split()))
     shown = ""
     end = 0
     for address in _ADDRESS.finditer(plain):
@@ -73,6 +74,11 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 def _escape_punctuation(text: str) -> str:
     return _PUNCTUATION.sub(r"\\\1", text)
+
+
+def _shorten_word(word: str) -> str:
+    """The word, its end left out where no page could break it."""
+    return word if len(word) <= _MAX_WORD else f"{word[:_MAX_WORD]}…"
 
 
 def _shorten_line(line: str) -> str:

@@ -206,7 +206,7 @@ def find_line(points: Sequence[Point]) -> list[Point]:
 
 def draw_sources(points: Sequence[Point], with_best: bool, name: str) -> go.Figure:
     """The figure of :func:`plot_source_history`."""
-    go = _import_plotly()
+    go = import_plotly()
     figure = go.Figure(list(_draw_points(go, points)))
     if with_best:
         steps = [point for point in points if point.is_step]
@@ -226,7 +226,7 @@ def draw_sources(points: Sequence[Point], with_best: bool, name: str) -> go.Figu
 
 def draw_lineage(points: Sequence[Point], name: str) -> go.Figure:
     """The figure of :func:`plot_lineage`."""
-    go = _import_plotly()
+    go = import_plotly()
     by_number = {point.number: point for point in points}
     edges = [(by_number[point.parent], point) for point in points if point.parent in by_number]
     line = find_line(points)
@@ -248,7 +248,7 @@ def draw_usage(
     prices: Prices | Mapping[str, Prices] | None,
 ) -> go.Figure:
     """The figure of :func:`plot_usage`."""
-    go = _import_plotly()
+    go = import_plotly()
     costs = {cost.trial: cost for cost in read_costs(list(progress.finished))}
     counts = any(cost.usage.prompt_tokens for cost in costs.values())
     amounts = {
@@ -349,7 +349,12 @@ def _describe(trial: FrozenTrial, source: str, parent: int | None) -> str:
     return "<br>".join(words)
 
 
-def _import_plotly() -> Any:
+def import_plotly() -> Any:
+    """The module ``plotly.graph_objects``.
+
+    Raises:
+        ImportError: If plotly is not installed; says how to install it.
+    """
     try:
         import plotly.graph_objects
     except ImportError as error:

@@ -106,10 +106,21 @@ class Page:
     def text(self) -> str:
         return str(self.browser.execute_script("return document.body.innerText"))
 
-    def save(self, path: Path) -> None:
-        """A picture of the whole page."""
-        height = self.browser.execute_script("return document.documentElement.scrollHeight")
-        width = self.browser.get_window_size()["width"]
-        self.browser.set_window_size(width, max(700, min(height + 140, 4_000)))
+    @property
+    def excess_width(self) -> int:
+        """How many pixels the page is wider than its window."""
+        script = "const e = document.documentElement; return e.scrollWidth - e.clientWidth"
+        return int(self.browser.execute_script(script))
+
+    def save(self, path: Path, height: int | None = None, top: str = "body") -> None:
+        """A picture of the page: all of it, or from an element down to some height in pixels."""
+        if height is None:
+            full = self.browser.execute_script("return document.documentElement.scrollHeight")
+            height = max(700, min(full, 4_000))
+        self.browser.set_window_size(1_280, height + 140)  # What a window has around the page.
         time.sleep(0.7)  # Plots are drawn anew.
+        first = min(self.find(top), key=lambda element: element.location["y"])
+        # Below the bar that covers the top of each page.
+        script = "arguments[0].style.scrollMarginTop = '80px'; arguments[0].scrollIntoView()"
+        self.browser.execute_script(script, first)
         assert self.browser.save_screenshot(str(path))

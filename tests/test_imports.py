@@ -17,6 +17,7 @@ PACKAGE = Path(optuna_llm.__file__).parent
 ORDER = [
     "_errors",
     "_logging",
+    "_server",
     "_cancellation",
     "_records",
     "_exchanges",
