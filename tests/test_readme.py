@@ -18,7 +18,7 @@ def test_every_block_of_code_runs_as_it_stands(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert len(BLOCKS) == 8
+    assert len(BLOCKS) == 9
     for block in BLOCKS:
         names: dict[str, Any] = {"__name__": "readme"}
         exec(compile(block, "README.md", "exec"), names)
