@@ -14,6 +14,7 @@ import atexit
 from collections.abc import Callable
 from collections.abc import Mapping
 import contextlib
+import functools
 import itertools
 import math
 from pathlib import Path
@@ -42,7 +43,6 @@ from optuna_llm._notes import write_study_note
 from optuna_llm._notes import write_trial_note
 from optuna_llm._progress import follow
 from optuna_llm._progress import Progress
-from optuna_llm._records import TextParameter
 from optuna_llm._server import serve
 from optuna_llm._server import shorten_attributes
 from optuna_llm._usage import Prices
@@ -70,6 +70,9 @@ _PIECE = 2_045
 
 _MAX_POINTS = 200
 """Trials that a plot in the dashboard shows at most: it is kept in rows as well."""
+
+_MAX_PASSES = 3
+"""How often what was written is looked at again: two workers at once can leave halves of both."""
 
 _SHARE = 0.03
 """Which part of the time may go into annotating."""
@@ -103,30 +106,45 @@ def annotate(
         ValueError: If ``max_rows`` is negative.
     """
     _check_max_rows(max_rows)
-    progress = follow(study)
-    attributes = study._storage.get_study_system_attrs(study._study_id)
-    notes = _read_notes(attributes)
-    texts = _attributes.read_declared_texts(study.user_attrs)
-    _annotate_trials(study, progress, notes, texts, max_rows)
+    for _ in range(_MAX_PASSES):
+        progress = follow(study)
+        attributes = study._storage.get_study_system_attrs(study._study_id)
+        n_written = _annotate_trials(study, progress, attributes, max_rows)
+        n_written += _annotate_study(study, progress, attributes, prices)
+        n_written += _save_plots(study, progress, attributes, prices)
+        if not n_written:
+            return
+
+
+def _annotate_study(
+    study: Study,
+    progress: Progress,
+    attributes: Mapping[str, Any],
+    prices: Prices | Mapping[str, Prices] | None,
+) -> int:
+    """Write the study's own note, if it is ours; 1 if it has changed."""
+    known = _read_notes(attributes).get(None)
+    own = study.user_attrs
     note = write_study_note(
         study.study_name,
         progress,
-        _attributes.read_task(study.user_attrs),
-        texts,
+        _attributes.read_task(own),
+        _attributes.read_declared_texts(own),
         usage(study, prices),
     )
-    if None not in notes or (is_own(notes[None]) and notes[None] != note):
-        optuna_dashboard.save_note(study, note)
-    _save_plots(study, progress, attributes, prices)
+    if known == note or (known is not None and not is_own(known)):
+        return 0
+    optuna_dashboard.save_note(study, note)
+    return 1
 
 
 def _annotate_trials(
-    study: Study,
-    progress: Progress,
-    notes: Mapping[int | None, str],
-    texts: Mapping[str, TextParameter],
-    max_rows: int,
-) -> None:
+    study: Study, progress: Progress, attributes: Mapping[str, Any], max_rows: int
+) -> int:
+    """Write the notes that are missing, as far as there is room; how many."""
+    notes = _read_notes(attributes)
+    texts = _attributes.read_declared_texts(study.user_attrs)
+    n_written = 0
     taken = sum(_count_rows(note) for trial, note in notes.items() if trial is not None)
     steps = {step.number for step in progress.steps}
     for trial in progress.finished:
@@ -143,6 +161,8 @@ def _annotate_trials(
             continue
         optuna_dashboard.save_note(cast(optuna.Trial, _FinishedTrial(study, trial)), note)
         taken += _count_rows(note)
+        n_written += 1
+    return n_written
 
 
 class _FinishedTrial:
@@ -173,10 +193,10 @@ def _save_plots(
     progress: Progress,
     attributes: Mapping[str, Any],
     prices: Prices | Mapping[str, Prices] | None,
-) -> None:
-    """Save the plots that differ from what is there; none where plotly is not installed."""
+) -> int:
+    """Save the plots that differ from what is there, if plotly is installed; how many."""
     if not any(trial.state == TrialState.COMPLETE for trial in progress.finished):
-        return
+        return 0
     is_one = len(progress.objectives) == 1
     name = progress.objectives[0][0]
     points = thin(read_points(progress, None if is_one else _first_value), _MAX_POINTS)
@@ -187,8 +207,9 @@ def _save_plots(
             "llm-usage": draw_usage(progress, points, is_one, name, prices),
         }
     except ImportError as error:
-        _logger.warning("There are no plots in the dashboard. %s", error)
-        return
+        _warn_once(f"There are no plots in the dashboard. {error}")
+        return 0
+    n_saved = 0
     for key, figure in figures.items():
         # The default template alone is 6 kB.
         figure.update_layout(template="none")
@@ -196,6 +217,13 @@ def _save_plots(
         pieces = (attributes[name] for name in itertools.takewhile(attributes.__contains__, names))
         if "".join(pieces) != figure.to_json():
             optuna_dashboard.save_plotly_graph_object(study, figure, graph_object_id=key)
+            n_saved += 1
+    return n_saved
+
+
+@functools.cache
+def _warn_once(message: str) -> None:
+    _logger.warning(message)
 
 
 def _first_value(trial: FrozenTrial) -> float:

@@ -279,16 +279,30 @@ def test_the_callback_makes_up_for_what_it_skips() -> None:
         time.sleep(0.05)
 
 
-def test_what_is_still_to_be_written_is_written_when_the_process_ends(tmp_path: Path) -> None:
-    code = """
+QUICK = """
 import sys, optuna
 from optuna_llm.dashboard import DashboardNotes
-study = optuna.create_study(study_name="s", storage=sys.argv[1])
+study = optuna.load_study(study_name="s", storage=sys.argv[1])
 study.optimize(lambda t: t.suggest_float("x", 0, 1), 30, callbacks=[DashboardNotes()])
 """
+
+
+def test_what_is_still_to_be_written_is_written_when_the_process_ends(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/study.db"
-    subprocess.run([sys.executable, "-c", code, url], check=True, capture_output=True)
+    optuna.create_study(study_name="s", storage=url)
+    subprocess.run([sys.executable, "-c", QUICK, url], check=True, capture_output=True)
     assert "30 complete" in get_note(optuna.load_study(study_name="s", storage=url))
+
+
+def test_workers_at_once_leave_what_one_would_have_written(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/study.db"
+    study = optuna.create_study(study_name="s", storage=url)
+    workers = [subprocess.Popen([sys.executable, "-c", QUICK, url]) for _ in range(3)]
+    assert [worker.wait(120) for worker in workers] == [0, 0, 0]
+    before = stored(study)
+    assert "90 complete" in get_note(study)
+    annotate(study)
+    assert stored(study) == before
 
 
 def test_the_callback_can_be_pickled() -> None:
@@ -303,9 +317,10 @@ def test_without_plotly_there_are_notes_and_a_word_on_the_plots(
 ) -> None:
     monkeypatch.setitem(sys.modules, "plotly.graph_objects", None)
     annotate(study)
+    annotate(study)
     assert get_note(study)
     assert not [key for key in stored(study) if "plot" in key]
-    assert 'pip install "optuna-llm[plots]"' in logs.text
+    assert logs.text.count('pip install "optuna-llm[plots]"') == 1
 
 
 @pytest.fixture(params=["sqlite", "postgresql", "journal-file"])
