@@ -15,7 +15,6 @@ from collections.abc import Callable
 from collections.abc import Mapping
 import contextlib
 import functools
-import itertools
 import math
 from pathlib import Path
 import re
@@ -24,6 +23,7 @@ import time
 from typing import Any
 from typing import cast
 from typing import TYPE_CHECKING
+from typing import TypeAlias
 from weakref import WeakKeyDictionary
 from weakref import WeakSet
 
@@ -74,10 +74,15 @@ _MAX_POINTS = 200
 _MAX_PASSES = 3
 """How often what was written is looked at again: two workers at once can leave halves of both."""
 
-_SHARE = 0.03
+_SHARE = 0.05
 """Which part of the time may go into annotating."""
 
-_KEY = re.compile(r"dashboard:(?:(?P<trial>\d+):)?note_str:(?P<piece>\d+)")
+_Written: TypeAlias = dict[str, str]
+"""Notes and plots by the key that the dashboard keeps them under, without the piece's number."""
+
+_KEY = re.compile(r"(dashboard:(?:(?:\d+:)?note_str|plot_data:.*)):(\d+)", re.DOTALL)
+_TRIAL = re.compile(r"dashboard:\d+:note_str")
+_STUDY = "dashboard:note_str"
 
 
 def annotate(
@@ -108,22 +113,22 @@ def annotate(
     _check_max_rows(max_rows)
     for _ in range(_MAX_PASSES):
         progress = follow(study)
-        attributes = study._storage.get_study_system_attrs(study._study_id)
-        n_written = _annotate_trials(study, progress, attributes, max_rows)
-        n_written += _annotate_study(study, progress, attributes, prices)
-        n_written += _save_plots(study, progress, attributes, prices)
-        if not n_written:
+        there = _read(study)
+        written = _annotate_trials(study, progress, there, max_rows)
+        written |= _annotate_study(study, progress, there, prices)
+        written |= _save_plots(study, progress, there, prices)
+        if not written or written.items() <= _read(study).items():
             return
 
 
 def _annotate_study(
     study: Study,
     progress: Progress,
-    attributes: Mapping[str, Any],
+    there: _Written,
     prices: Prices | Mapping[str, Prices] | None,
-) -> int:
-    """Write the study's own note, if it is ours; 1 if it has changed."""
-    known = _read_notes(attributes).get(None)
+) -> _Written:
+    """Write the study's own note, if it is ours and has changed."""
+    known = there.get(_STUDY)
     own = study.user_attrs
     note = write_study_note(
         study.study_name,
@@ -133,22 +138,20 @@ def _annotate_study(
         usage(study, prices),
     )
     if known == note or (known is not None and not is_own(known)):
-        return 0
+        return {}
     optuna_dashboard.save_note(study, note)
-    return 1
+    return {_STUDY: note}
 
 
-def _annotate_trials(
-    study: Study, progress: Progress, attributes: Mapping[str, Any], max_rows: int
-) -> int:
-    """Write the notes that are missing, as far as there is room; how many."""
-    notes = _read_notes(attributes)
+def _annotate_trials(study: Study, progress: Progress, there: _Written, max_rows: int) -> _Written:
+    """Write the notes that are missing, as far as there is room."""
     texts = _attributes.read_declared_texts(study.user_attrs)
-    n_written = 0
-    taken = sum(_count_rows(note) for trial, note in notes.items() if trial is not None)
+    written: _Written = {}
+    taken = sum(_count_rows(note) for key, note in there.items() if _TRIAL.fullmatch(key))
     steps = {step.number for step in progress.steps}
     for trial in progress.finished:
-        known = notes.get(trial._trial_id)
+        key = f"dashboard:{trial._trial_id}:note_str"
+        known = there.get(key)
         if known is not None and (not is_own(known) or is_whole(known)):
             continue
         is_early = taken < max_rows * 2 / 3
@@ -161,8 +164,8 @@ def _annotate_trials(
             continue
         optuna_dashboard.save_note(cast(optuna.Trial, _FinishedTrial(study, trial)), note)
         taken += _count_rows(note)
-        n_written += 1
-    return n_written
+        written[key] = note
+    return written
 
 
 class _FinishedTrial:
@@ -178,47 +181,45 @@ def _count_rows(note: str) -> int:
     return 1 + math.ceil(len(note) / _PIECE)
 
 
-def _read_notes(attributes: Mapping[str, Any]) -> dict[int | None, str]:
-    """The notes that a study's system attributes hold, by trial id; under None the study's own."""
-    pieces: dict[int | None, dict[int, str]] = {}
-    for key, value in attributes.items():
+def _read(study: Study) -> _Written:
+    """What the dashboard keeps in pieces in a study's system attributes, put together again."""
+    pieces: dict[str, dict[int, str]] = {}
+    for key, value in study._storage.get_study_system_attrs(study._study_id).items():
         if found := _KEY.fullmatch(key):
-            trial = None if found["trial"] is None else int(found["trial"])
-            pieces.setdefault(trial, {})[int(found["piece"])] = value
-    return {trial: "".join(parts[i] for i in sorted(parts)) for trial, parts in pieces.items()}
+            pieces.setdefault(found[1], {})[int(found[2])] = value
+    return {key: "".join(parts[i] for i in sorted(parts)) for key, parts in pieces.items()}
 
 
 def _save_plots(
     study: Study,
     progress: Progress,
-    attributes: Mapping[str, Any],
+    there: _Written,
     prices: Prices | Mapping[str, Prices] | None,
-) -> int:
-    """Save the plots that differ from what is there, if plotly is installed; how many."""
+) -> _Written:
+    """Save the plots that differ from what is there, if plotly is installed."""
     if not any(trial.state == TrialState.COMPLETE for trial in progress.finished):
-        return 0
+        return {}
     is_one = len(progress.objectives) == 1
-    name = progress.objectives[0][0]
+    objective = progress.objectives[0][0]
     points = thin(read_points(progress, None if is_one else _first_value), _MAX_POINTS)
     try:
         figures = {
-            "llm-sources": draw_sources(points, is_one, name),
-            "llm-lineage": draw_lineage(points, name),
-            "llm-usage": draw_usage(progress, points, is_one, name, prices),
+            "llm-sources": draw_sources(points, is_one, objective),
+            "llm-lineage": draw_lineage(points, objective),
+            "llm-usage": draw_usage(progress, points, is_one, objective, prices),
         }
     except ImportError as error:
         _warn_once(f"There are no plots in the dashboard. {error}")
-        return 0
-    n_saved = 0
-    for key, figure in figures.items():
+        return {}
+    written = {}
+    for name, figure in figures.items():
         # The default template alone is 6 kB.
         figure.update_layout(template="none")
-        names = (f"dashboard:plot_data:{key}:{i}" for i in itertools.count())
-        pieces = (attributes[name] for name in itertools.takewhile(attributes.__contains__, names))
-        if "".join(pieces) != figure.to_json():
-            optuna_dashboard.save_plotly_graph_object(study, figure, graph_object_id=key)
-            n_saved += 1
-    return n_saved
+        key, plot = f"dashboard:plot_data:{name}", figure.to_json()
+        if there.get(key) != plot:
+            optuna_dashboard.save_plotly_graph_object(study, figure, graph_object_id=name)
+            written[key] = plot
+    return written
 
 
 @functools.cache
@@ -234,7 +235,7 @@ def _first_value(trial: FrozenTrial) -> float:
 class DashboardNotes:
     """A callback that keeps notes and plots in the dashboard up to date.
 
-    It calls :func:`annotate` after a trial, and takes 3 % of the time at most: where trials are
+    It calls :func:`annotate` after a trial, and takes 5 % of the time at most: where trials are
     short it skips some, and makes up for it a little later or at the end of the process. Any
     number of workers may have one.
 

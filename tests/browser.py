@@ -92,12 +92,12 @@ class Page:
     def find(self, selector: str) -> list[Any]:
         return self.browser.find_elements(By.CSS_SELECTOR, selector)
 
-    def wait_for(self, selector: str, count: int = 1, seconds: float = 30) -> list[Any]:
+    def wait_for(self, selector: str, count: int = 1, seconds: float = 60) -> list[Any]:
         """The elements, once there are so many."""
         wait = WebDriverWait(self.browser, seconds)
         return wait.until(lambda _: len(found := self.find(selector)) >= count and found)
 
-    def wait_for_text(self, text: str, seconds: float = 30) -> str:
+    def wait_for_text(self, text: str, seconds: float = 60) -> str:
         """All that the page says, once this is part of it."""
         WebDriverWait(self.browser, seconds).until(lambda _: text in self.text)
         return self.text

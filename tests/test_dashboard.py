@@ -142,7 +142,7 @@ def work(storage: str, name: str) -> Iterator[None]:
         worker.wait()
 
 
-def wait_for(find: Callable[[], T | None], seconds: float = 60) -> T:
+def wait_for(find: Callable[[], T | None], seconds: float = 120) -> T:
     """What is found, once it is there."""
     deadline = time.monotonic() + seconds
     while not (found := find()):
