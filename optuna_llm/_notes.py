@@ -79,7 +79,8 @@ def write_trial_note(
         whole: Whether the texts are to be shown whole, beside what they change.
     """
     attributes = trial.user_attrs
-    parent = progress.trials.get(_or(_attributes.read_parent(attributes), -1))
+    number = _attributes.read_parent(attributes)
+    parent = None if number is None else progress.trials.get(number)
     parts = [_BEGIN, _describe_outcome(trial, progress)]
     if rationale := _attributes.read_rationale(attributes):
         parts.append(f"> {escape(rationale)}")
@@ -321,10 +322,6 @@ def _describe_continuation(name: str) -> Iterator[str]:
         "python",
         2_000,
     )
-
-
-def _or(value: int | None, default: int) -> int:
-    return default if value is None else value
 
 
 def _join(parts: Sequence[str]) -> str:

@@ -82,9 +82,17 @@ def test_each_module_imports_only_from_those_above_it(path: Path) -> None:
         )
 
 
-def test_only_the_model_of_that_kind_knows_the_openai_client() -> None:
-    users = {p.stem for p in PACKAGE.rglob("*.py") if "import openai" in p.read_text()}
-    assert users == {"_line", "_openai"}
+@pytest.mark.parametrize(
+    ("package", "users"),
+    [
+        ("openai", {"_line", "_openai"}),
+        ("optuna_dashboard", {"dashboard"}),
+        ("plotly", {"visualization"}),
+    ],
+)
+def test_what_is_slow_to_import_is_known_to_few(package: str, users: set[str]) -> None:
+    statement = f"import {package}"
+    assert {p.stem for p in PACKAGE.rglob("*.py") if statement in p.read_text()} == users
 
 
 def test_importing_the_package_loads_neither_client_nor_dashboard() -> None:
