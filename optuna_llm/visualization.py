@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
+from dataclasses import replace
 import html
 import itertools
 import math
@@ -25,6 +26,7 @@ from typing import Any
 from typing import TYPE_CHECKING
 
 from optuna import Study
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
 
@@ -70,6 +72,8 @@ class Point:
         source: Who decided its values; ``"none"`` where nobody has said.
         parent: Number of the trial that its texts come from.
         is_step: Whether it was the best when it ended.
+        is_record: Whether it is better than all of lower numbers; trials end in another order.
+        is_best: Whether it is the best of all.
         words: What a pointer on it shows besides; HTML as plotly knows it, nothing of it the
             model's.
     """
@@ -79,6 +83,8 @@ class Point:
     source: str
     parent: int | None
     is_step: bool
+    is_record: bool
+    is_best: bool
     words: str
 
 
@@ -164,6 +170,9 @@ def read_points(progress: Progress, target: _Target | None) -> list[Point]:
             "like target=lambda trial: trial.values[0]."
         )
     steps = {step.number for step in progress.steps}
+    best = {record.number for record in progress.best[:1]}
+    is_up = progress.objectives[0][1] == StudyDirection.MAXIMIZE
+    record = -math.inf
     points = []
     for number, trial in sorted(progress.trials.items()):
         if trial.state != TrialState.COMPLETE:
@@ -173,35 +182,46 @@ def read_points(progress: Progress, target: _Target | None) -> list[Point]:
             continue
         source = _attributes.read_source(trial.user_attrs) or "none"
         parent = _attributes.read_parent(trial.user_attrs)
-        words = _describe(trial, source, parent)
-        points.append(Point(number, float(value), source, parent, number in steps, words))
+        is_feasible = all(c <= 0 for c in _attributes.read_constraints(trial).values())
+        height = value if is_up else -value
+        is_record = is_feasible and height > record
+        record = height if is_record else record
+        points.append(
+            Point(
+                number=number,
+                value=float(value),
+                source=source,
+                parent=parent,
+                is_step=number in steps,
+                is_record=is_record,
+                is_best=number in best,
+                words=_describe(trial, source, parent),
+            )
+        )
     if not points:
         _logger.warning("There is nothing to plot: no trial is complete.")
     return points
 
 
 def thin(points: Sequence[Point], limit: int) -> list[Point]:
-    """At most so many points, without words: the steps and their ancestors first of all."""
-    by_number = {point.number: point for point in points}
-    steps = [point for point in points if point.is_step]
-    kept = {p.number: p for p in [*steps[-limit // 2 :], *find_line(points)[-limit // 2 :]]}
-    rest = [point for point in points if point.number not in kept]
-    room = max(0, limit - len(kept))
-    chosen = rest if len(rest) <= room else [rest[i * len(rest) // room] for i in range(room)]
-    numbers = sorted([*kept, *(point.number for point in chosen)])
-    return [Point(**{**vars(by_number[n]), "words": ""}) for n in numbers]
+    """At most so many points, without words: the steps and the best one's ancestors first."""
+    steps = [point for point in points if point.is_step or point.is_record]
+    kept = {p.number for p in [*steps[-limit // 2 :], *find_line(points)[-limit // 2 :]]}
+    rest = [point.number for point in points if point.number not in kept]
+    room = limit - len(kept)
+    kept |= set(rest if len(rest) <= room else (rest[i * len(rest) // room] for i in range(room)))
+    return [replace(point, words="") for point in points if point.number in kept]
 
 
 def find_line(points: Sequence[Point]) -> list[Point]:
     """The best trial and its ancestors, the first of them first."""
     by_number = {point.number: point for point in points}
-    steps = [point for point in points if point.is_step]
-    line: list[Point] = []
-    point = steps[-1] if steps else None
-    while point is not None and point not in line:
-        line.append(point)
+    line: dict[int, Point] = {}
+    point = next((point for point in points if point.is_best), None)
+    while point is not None and point.number not in line:
+        line[point.number] = point
         point = None if point.parent is None else by_number.get(point.parent)
-    return line[::-1]
+    return list(line.values())[::-1]
 
 
 def draw_sources(points: Sequence[Point], with_best: bool, name: str) -> go.Figure:
@@ -209,12 +229,12 @@ def draw_sources(points: Sequence[Point], with_best: bool, name: str) -> go.Figu
     go = import_plotly()
     figure = go.Figure(list(_draw_points(go, points)))
     if with_best:
-        steps = [point for point in points if point.is_step]
-        last = points[-1:] if steps else []
+        records = [point for point in points if point.is_record]
+        last = points[-1:] if records else []
         figure.add_trace(
             go.Scatter(
-                x=[point.number for point in [*steps, *last]],
-                y=[point.value for point in [*steps, *steps[-1:]]],
+                x=[point.number for point in [*records, *last]],
+                y=[point.value for point in [*records, *records[-1:]]],
                 name="best so far",
                 mode="lines",
                 line={"color": _BEST, "shape": "hv"},
@@ -282,6 +302,8 @@ def _draw_spending(
     numbers = [trial.number for trial in progress.finished]
     totals = list(itertools.accumulate(amounts.get(number, 0) for number in numbers))
     spent = dict(zip(numbers, totals, strict=True))
+    place = {number: i for i, number in enumerate(numbers)}
+    points = sorted(points, key=lambda point: place[point.number])
     x = [spent[point.number] for point in points]
     y = [point.value for point in points]
     if with_best and points:

@@ -7,9 +7,13 @@ from optuna.trial import create_trial
 import pytest
 
 from optuna_llm import Prices
+from optuna_llm._progress import follow
+from optuna_llm.visualization import find_line
 from optuna_llm.visualization import plot_lineage
 from optuna_llm.visualization import plot_source_history
 from optuna_llm.visualization import plot_usage
+from optuna_llm.visualization import read_points
+from optuna_llm.visualization import thin
 
 
 VALUES = [5.0, 4.0, 6.0, 3.0, float("inf"), 3.5]
@@ -42,6 +46,40 @@ def test_values_are_colored_by_source_and_the_best_so_far_is_a_line() -> None:
     assert list(shown["base"].y) == [3.0]
     best = shown["best so far"]
     assert list(zip(best.x, best.y, strict=True)) == [(0, 5.0), (1, 4.0), (3, 3.0), (5, 3.0)]
+
+
+def test_trials_that_end_out_of_order_keep_the_best_a_line_that_only_improves() -> None:
+    study = optuna.create_study()
+    late, early = study.ask(), study.ask()
+    study.tell(early, 2.0)
+    study.tell(late, 1.0)
+    study.tell(study.ask(), 3.0)
+    best = traces(plot_source_history(study))["best so far"]
+    assert list(zip(best.x, best.y, strict=True)) == [(0, 1.0), (2, 1.0)]
+    spent = traces(plot_usage(study))["by calls"]
+    assert list(spent.y) == [2.0, 1.0, 1.0]
+
+
+def test_infeasible_trials_are_no_records() -> None:
+    study = optuna.create_study()
+    for value, constraint in [(3.0, 0.0), (1.0, 1.0), (2.0, -1.0)]:
+        trial = study.ask()
+        study._storage.set_trial_system_attr(trial._trial_id, "constraints", [constraint])
+        if hasattr(trial, "set_constraint"):
+            trial.set_constraint("c", constraint)
+        study.tell(trial, value)
+    best = traces(plot_source_history(study))["best so far"]
+    assert list(best.y) == [3.0, 2.0, 2.0]
+
+
+def test_thinned_points_keep_what_led_to_the_best() -> None:
+    study = make_study([*range(500, 0, -1), *[501.0] * 500])
+    points = read_points(follow(study), None)
+    kept = thin(points, 100)
+    assert len(kept) == 100
+    assert find_line(kept)[-1].number == 499
+    assert len(thin(points[:50], 100)) == 50
+    assert {point.words for point in kept} == {""}
 
 
 def test_what_a_model_wrote_is_no_markup_of_the_figure() -> None:
