@@ -33,7 +33,7 @@ _ARGUMENTS = [
 _SERVE = """
 import sys
 from optuna_llm.dashboard import run
-run(sys.argv[1], port=int(sys.argv[2]))
+run(sys.argv[1], port=int(sys.argv[2]), artifact_store=sys.argv[3] or None)
 """
 
 
@@ -56,13 +56,13 @@ def open_browser(profile: Path) -> Iterator[webdriver.Chrome]:
 
 
 @contextmanager
-def serve(storage: str) -> Iterator[str]:
+def serve(storage: str, artifacts: str = "") -> Iterator[str]:
     """The dashboard, served by our own call in a process of its own."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     server = subprocess.Popen(
-        [sys.executable, "-c", _SERVE, storage, str(port)], stderr=subprocess.DEVNULL
+        [sys.executable, "-c", _SERVE, storage, str(port), artifacts], stderr=subprocess.DEVNULL
     )
     try:
         deadline = time.monotonic() + 60

@@ -17,6 +17,7 @@ import threading
 import time
 from typing import Any
 from typing import TypeVar
+from urllib.request import urlopen
 
 from browser import open_browser
 from browser import Page
@@ -275,6 +276,20 @@ def test_hostile_texts_show_as_text_and_reach_nobody(
     refused = [entry["message"] for entry in page.browser.get_log("browser")]
     assert not [message for message in refused if beacon.url in message]
     assert beacon.hits == []
+
+
+def test_artifacts_are_served_from_a_directory(tmp_path: Path) -> None:
+    study = optuna.create_study(storage=f"sqlite:///{tmp_path}/study.db")
+    (tmp_path / "plot.txt").write_text("*\n**\n")
+    (tmp_path / "artifacts").mkdir()
+    store = optuna.artifacts.FileSystemArtifactStore(tmp_path / "artifacts")
+    artifact = optuna.artifacts.upload_artifact(
+        study_or_trial=study, file_path=str(tmp_path / "plot.txt"), artifact_store=store
+    )
+    with serve(f"sqlite:///{tmp_path}/study.db", str(tmp_path / "artifacts")) as url:
+        server = url.removesuffix("/dashboard")
+        with urlopen(f"{server}/artifacts/{study._study_id}/{artifact}") as answer:
+            assert answer.read() == b"*\n**\n"
 
 
 def test_a_port_that_is_taken_is_an_error_at_once(tmp_path: Path) -> None:
