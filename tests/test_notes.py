@@ -348,6 +348,10 @@ def test_notes_and_plots_are_read_by_the_dashboard_from_each_storage(address: st
     assert all("(end)" in t["note"]["body"] for t in answer["trials"])
     ids = {plot["id"] for plot in answer["plotly_graph_objects"]}
     assert ids == {"llm-sources", "llm-lineage", "llm-usage"}
+    # What the dashboard's own charts can have as an axis.
+    axes = {a["key"] for a in answer["union_user_attrs"] if a["sortable"]}
+    counts = {"prompt_tokens", "cached_tokens", "completion_tokens", "calls", "seconds", "parent"}
+    assert axes == {f"llm:{name}" for name in counts}
 
 
 def test_served_by_us_pages_get_long_attributes_cut_and_downloads_whole(tmp_path: Path) -> None:
