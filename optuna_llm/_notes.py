@@ -198,7 +198,8 @@ def write_study_note(
         texts: The text parameters.
         spent: What it has cost.
     """
-    parts = [_BEGIN, "## Task", escape(task, _MAX_TASK) if task else "*None was given.*"]
+    lines = [escape(line, _MAX_TASK) for line in shorten(task, _MAX_TASK).splitlines()]
+    parts = [_BEGIN, "## Task", *(filter(None, lines) if task.strip() else ["*None was given.*"])]
     parts.append(_describe_objectives(progress))
     parts += _describe_best(progress, texts)
     parts += _describe_progress(progress)

@@ -85,7 +85,9 @@ def make_study(**where: Any) -> optuna.Study:
         )
         for i, code in enumerate(codes)
     ]
-    sampler = LLMSampler("Make *f* good.", model=ScriptedModel([*replies, ModelError("down")]))
+    sampler = LLMSampler(
+        "Make *f* good.\n\n1. Be quick.\n", model=ScriptedModel([*replies, ModelError("down")])
+    )
     study = optuna.create_study(direction="maximize", sampler=sampler, **where)
     study.optimize(objective, 5, catch=Exception)
     return study
@@ -132,7 +134,7 @@ def test_the_studys_note_tells_what_it_is_where_it_stands_and_how_to_go_on(
 ) -> None:
     annotate(study, prices=Prices(prompt=1, cached=0, completion=10))
     note = get_note(study)
-    assert "## Task\n\nMake \\*f\\* good\\." in note
+    assert "## Task\n\nMake \\*f\\* good\\.\n\n1\\. Be quick\\.\n\nObjective:" in note
     assert "Objective: maximize value" in note
     assert "Trial 3: **3**, proposed by gpt\\-x, from trial" in note
     assert "```python\n" + START.replace("1", "3") + "```" in note
