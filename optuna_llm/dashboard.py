@@ -10,22 +10,17 @@
 
 from __future__ import annotations
 
-import atexit
-from collections.abc import Callable
 from collections.abc import Mapping
 import contextlib
 import functools
 import math
 from pathlib import Path
 import re
-import threading
-import time
 from typing import Any
 from typing import cast
 from typing import TYPE_CHECKING
 from typing import TypeAlias
 from weakref import WeakKeyDictionary
-from weakref import WeakSet
 
 import optuna
 from optuna import Study
@@ -41,6 +36,7 @@ from optuna_llm._notes import is_own
 from optuna_llm._notes import is_whole
 from optuna_llm._notes import write_study_note
 from optuna_llm._notes import write_trial_note
+from optuna_llm._pace import Pace
 from optuna_llm._progress import follow
 from optuna_llm._progress import Progress
 from optuna_llm._server import serve
@@ -72,7 +68,7 @@ _MAX_POINTS = 200
 """Trials that a plot in the dashboard shows at most: it is kept in rows as well."""
 
 _MAX_PASSES = 3
-"""How often what was written is looked at again: two workers at once can leave halves of both."""
+"""How often a study is annotated that goes on meanwhile."""
 
 _SHARE = 0.05
 """Which part of the time may go into annotating."""
@@ -112,13 +108,25 @@ def annotate(
     """
     _check_max_rows(max_rows)
     for _ in range(_MAX_PASSES):
-        progress = follow(study)
-        there = _read(study)
-        written = _annotate_trials(study, progress, there, max_rows)
-        written |= _annotate_study(study, progress, there, prices)
-        written |= _save_plots(study, progress, there, prices)
-        if not written or written.items() <= _read(study).items():
+        if _annotate(study, prices, max_rows):
             return
+
+
+def _annotate(study: Study, prices: Prices | Mapping[str, Prices] | None, max_rows: int) -> bool:
+    """Write what is missing or no longer true; whether that is still so when it is written.
+
+    It is not if a trial has ended meanwhile, or another worker has written at the same time:
+    that can leave what it knew, which is less, or halves of both.
+    """
+    progress = follow(study)
+    there = _read(study)
+    written = _annotate_trials(study, progress, there, max_rows)
+    written |= _annotate_study(study, progress, there, prices)
+    written |= _save_plots(study, progress, there, prices)
+    if not written:
+        return True
+    ended = sum(trial.state.is_finished() for trial in study.get_trials(deepcopy=False))
+    return ended == len(progress.finished) and written.items() <= _read(study).items()
 
 
 def _annotate_study(
@@ -261,7 +269,7 @@ class DashboardNotes:
         _check_max_rows(max_rows)
         self._prices = prices
         self._max_rows = max_rows
-        self._paces: WeakKeyDictionary[Study, _Pace] = WeakKeyDictionary()
+        self._paces: WeakKeyDictionary[Study, Pace] = WeakKeyDictionary()
         with contextlib.suppress(ImportError):
             # Now, so that the first time does not seem to be so slow that the second must wait.
             import_plotly()
@@ -275,68 +283,8 @@ class DashboardNotes:
 
     def __call__(self, study: Study, trial: FrozenTrial) -> None:
         """Annotate the study, now or soon."""
-        self._paces.setdefault(study, _Pace()).ask(
-            lambda: annotate(study, prices=self._prices, max_rows=self._max_rows)
-        )
-
-
-class _Pace:
-    """Has work done that may be asked for often, at most for a small part of the time.
-
-    What is asked for too early is done when its time has come, or when the process ends.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._working = threading.Lock()
-        self._next = -math.inf
-        self._timer: threading.Timer | None = None
-        self._waiting: Callable[[], None] | None = None
-        _paces.add(self)
-
-    def ask(self, work: Callable[[], None]) -> None:
-        """Do the work now if it is time, else later: the last that was asked for."""
-        with self._lock:
-            self._waiting = work
-            if self._timer is not None:
-                return
-            wait = self._next - time.monotonic()
-            if wait > 0 or self._working.locked():
-                self._timer = threading.Timer(max(wait, 0), self._do_later)
-                self._timer.daemon = True
-                self._timer.start()
-                return
-        self.do()
-
-    def do(self) -> None:
-        """Do what is to be done."""
-        with self._working:
-            with self._lock:
-                work, self._waiting = self._waiting, None
-                self._timer = None
-            if work is None:
-                return
-            began = time.monotonic()
-            try:
-                work()
-            finally:
-                ended = time.monotonic()
-                self._next = ended + (ended - began) / _SHARE
-
-    def _do_later(self) -> None:
-        try:
-            self.do()
-        except Exception as error:  # noqa: BLE001 - nobody waits for it who could be told
-            _logger.warning("The dashboard's notes could not be written: %s", error)
-
-
-_paces: WeakSet[_Pace] = WeakSet()
-
-
-@atexit.register
-def _finish() -> None:
-    for pace in list(_paces):
-        pace._do_later()
+        pace = self._paces.setdefault(study, Pace(_SHARE))
+        pace.ask(lambda: _annotate(study, self._prices, self._max_rows))
 
 
 def run(

@@ -18,6 +18,7 @@ ORDER = [
     "_errors",
     "_logging",
     "_server",
+    "_pace",
     "_cancellation",
     "_records",
     "_exchanges",
