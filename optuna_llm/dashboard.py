@@ -298,8 +298,8 @@ def run(
 
     Given a storage rather than its address, the dashboard keeps what it has read of finished
     trials: at 10,000 trials a page takes a tenth of the time. Attributes of several lines or
-    more than 300 characters are cut in its pages, which show them on one line; notes and
-    downloads have them whole.
+    more than 300 characters are cut in its pages, which show them on one line; downloads
+    have them whole.
 
     .. code-block:: python
 
