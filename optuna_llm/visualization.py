@@ -357,7 +357,7 @@ def _lay_out(figure: Any, title: str, x: str, y: str) -> Any:
     return figure.update_layout(
         title={"text": title},
         xaxis_title={"text": x},
-        yaxis_title={"text": html.escape(y)},
+        yaxis_title={"text": _escape(shorten(y, 80))},
         legend={"orientation": "h", "y": -0.2},
     )
 
@@ -367,8 +367,13 @@ def _describe(trial: FrozenTrial, source: str, parent: int | None) -> str:
     words = [f"trial {trial.number} ({source}{origin})"]
     if rationale := _attributes.read_rationale(trial.user_attrs):
         lines = textwrap.wrap(clean_text(shorten(rationale, 300)), 60)
-        words += [html.escape(line) for line in lines]
+        words += [_escape(line) for line in lines]
     return "<br>".join(words)
+
+
+def _escape(text: str) -> str:
+    """The text as plotly shows it; quotes are not among what it knows an escape for."""
+    return html.escape(text, quote=False)
 
 
 def import_plotly() -> Any:

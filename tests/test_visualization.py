@@ -25,7 +25,7 @@ def make_study(values: list[Any] = VALUES, directions: int = 1, **attributes: An
     for number, value in enumerate(values):
         own = {
             "llm:source": "initial" if number == 0 else "base" if number % 3 == 0 else "model",
-            "llm:rationale": f"<b>because</b> {number}",
+            "llm:rationale": f'<b>because</b> "{number}"',
             "llm:calls": 1,
             **({"llm:parent": number - 2} if number > 1 else {}),
         }
@@ -84,7 +84,7 @@ def test_thinned_points_keep_what_led_to_the_best() -> None:
 
 def test_what_a_model_wrote_is_no_markup_of_the_figure() -> None:
     shown = traces(plot_lineage(make_study()))
-    assert shown["model"].text[0] == "trial 1 (model)<br>&lt;b&gt;because&lt;/b&gt; 1"
+    assert shown["model"].text[0] == 'trial 1 (model)<br>&lt;b&gt;because&lt;/b&gt; "1"'
 
 
 def test_the_lineage_leads_from_parents_and_to_the_best() -> None:
