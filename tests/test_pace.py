@@ -27,7 +27,7 @@ def wait_for(condition: Callable[[], bool]) -> None:
 
 def test_the_first_is_done_at_once_and_of_those_that_are_early_the_last_later() -> None:
     done: list[str] = []
-    pace = Pace(0.1)
+    pace = Pace(0.02)
     pace.ask(work_for(0.05, done, "a"))
     assert done == ["a"]
     pace.ask(work_for(0, done, "b"))
@@ -84,7 +84,7 @@ def test_an_error_is_raised_at_once_and_logged_later(logs: pytest.LogCaptureFixt
         time.sleep(0.01)
         raise OSError("no database")
 
-    pace = Pace(0.5)
+    pace = Pace(0.005)
     with pytest.raises(OSError, match="no database"):
         pace.ask(fail)
     pace.ask(fail)
