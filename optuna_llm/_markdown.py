@@ -16,8 +16,10 @@ from optuna_llm._quoting import fence_text
 
 
 _MAX_LINE = 300
+_PROSE_WIDTH = 110
 _MAX_WORD = 80
 _LANGUAGE = re.compile(r"\w{1,20}")
+_SENTENCE_END = re.compile(r"(?<=[.!?] )(?=\S)")
 _PUNCTUATION = re.compile(r"([!-/:-@\[-`{-~])")
 # What GitHub's Markdown makes a link of without being asked to, escaped or not.
 _ADDRESS = re.compile(r"(?:[a-z]+://|www\.|[^\s`|@]+@)[^\s`|]*", re.IGNORECASE)
@@ -44,20 +46,26 @@ def show_block(text: str, language: str | None, limit: int) -> str:
     """A text in a fence, highlighted as what it is written in.
 
     Args:
-        text: The text, as it is.
+        text: The text, as it is, its long lines broken by :func:`fold`.
         language: The name of the language; one that cannot be a name is left out.
         limit: How many characters of it are shown; the middle of a longer one goes.
     """
-    lines = [_shorten_line(line) for line in clean_text(text).split("\n")]
     label = language if language and _LANGUAGE.fullmatch(language) else "text"
-    return fence_text(shorten("\n".join(lines), limit), label.lower())
+    return fence_text(shorten(clean_text(text), limit), label.lower())
 
 
-def fold(text: str, width: int = 110) -> str:
-    """The text with long lines broken, for output that is read rather than run."""
-    lines = text.split("\n")
-    pieces = [line[i : i + width] for line in lines for i in range(0, len(line) or 1, width)]
-    return "\n".join(pieces)
+def fold(text: str, language: str | None) -> str:
+    """The text with the lines broken that would make the page too wide; nothing of them is lost.
+
+    A paragraph is often one line: it is broken at the ends of sentences first, so that what
+    changes in one leaves the others as they are.
+    """
+    width = _MAX_LINE if language else _PROSE_WIDTH
+    lines = []
+    for line in clean_text(text).split("\n"):
+        parts = [line] if language or len(line) <= width else _SENTENCE_END.split(line)
+        lines += [part[i : i + width] for part in parts for i in range(0, len(part) or 1, width)]
+    return "\n".join(lines)
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -79,9 +87,3 @@ def _escape_punctuation(text: str) -> str:
 def _shorten_word(word: str) -> str:
     """The word, its end left out where no page could break it."""
     return word if len(word) <= _MAX_WORD else f"{word[:_MAX_WORD]}…"
-
-
-def _shorten_line(line: str) -> str:
-    """The line, its end left out where it would make the page too wide to read."""
-    rest = len(line) - _MAX_LINE
-    return line if rest <= 0 else f"{line[:_MAX_LINE]} [… {rest:,} more characters]"

@@ -23,7 +23,6 @@ from optuna_llm._markdown import table
 from optuna_llm._numbers import describe_distribution
 from optuna_llm._numbers import write_number
 from optuna_llm._progress import Progress
-from optuna_llm._quoting import clean_text
 from optuna_llm._quoting import diff_texts
 from optuna_llm._records import TextParameter
 from optuna_llm._records import TrialRecord
@@ -90,8 +89,7 @@ def write_trial_note(
         parts.append(changes)
     parts += _show_texts(trial, parent, texts, whole)
     if feedback := _attributes.read_feedback(attributes):
-        shown = shorten(fold(clean_text(feedback)), _MAX_FEEDBACK)
-        parts += ["**Feedback**", show_block(shown, None, _MAX_FEEDBACK)]
+        parts += ["**Feedback**", show_block(fold(feedback, None), None, _MAX_FEEDBACK)]
     if _attributes.has_cost(attributes):
         parts.append(_describe_usage(_attributes.read_usage(attributes)))
     return _join(parts)
@@ -162,7 +160,7 @@ def _show_texts(
         title = f"**{escape(name)}**"
         language = declared[name].language if name in declared else None
         if parent is not None and name in before:
-            diff = diff_texts(clean_text(before[name]), clean_text(text))
+            diff = diff_texts(fold(before[name], language), fold(text, language))
             if not diff:
                 yield f"{title}: the same as in trial {parent.number}"
             else:
@@ -170,7 +168,7 @@ def _show_texts(
                 yield show_block(diff, "diff", _MAX_DIFF // len(now))
         if whole or name not in before:
             yield title
-            yield show_block(text, language, _MAX_TEXT // len(now))
+            yield show_block(fold(text, language), language, _MAX_TEXT // len(now))
 
 
 def _describe_usage(usage: Usage) -> str:
@@ -233,7 +231,7 @@ def _describe_best(progress: Progress, texts: Mapping[str, TextParameter]) -> It
             language = texts[name].language if name in texts else None
             yield f"**{escape(name)}**"
             room = _MAX_BEST_TEXT // len(record.texts) // len(progress.best[:_MAX_SHOWN])
-            yield show_block(text, language, room)
+            yield show_block(fold(text, language), language, room)
     if len(progress.best) > _MAX_SHOWN:
         yield f"*{len(progress.best) - _MAX_SHOWN} more are on the front.*"
 

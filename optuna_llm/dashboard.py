@@ -92,7 +92,7 @@ def annotate(
     The dashboard keeps notes in rows of the storage that Optuna reads at each completed trial, so
     they are bounded: every trial gets one until two thirds of ``max_rows`` are taken; from then on
     those that were the best when they ended, until all are. The study's own note always has the
-    best trial whole.
+    best trial, its texts up to 30,000 characters whole.
 
     What is there already is left alone, and so is a note that somebody else wrote: this can be
     called again and by several workers, at any time.

@@ -147,6 +147,21 @@ def test_the_studys_note_tells_what_it_is_where_it_stands_and_how_to_go_on(
     assert 'study_name="it\'s"' in note
 
 
+def test_a_long_paragraph_is_shown_in_full_and_what_changes_in_it() -> None:
+    study = optuna.create_study()
+    sentences = [f"This is rule {i} of those that are to be kept to." for i in range(80)]
+    changed = " ".join([*sentences[:50], "This is a better rule.", *sentences[51:]])
+    for number, text in enumerate([" ".join(sentences), changed]):
+        attributes = {"prompt": text, "llm:texts": {"prompt": 1}}
+        parent = {"llm:parent": 0} if number else {}
+        study.add_trial(create_trial(value=-number, user_attrs=attributes | parent))
+    annotate(study)
+    assert changed in get_note(study).replace("\n", "")
+    diff = trial_note(study, 1).partition("```diff")[2].partition("```")[0]
+    signs = [line[:10] for line in diff.splitlines() if line[:1] in ("-", "+")]
+    assert signs == ["-This is r", "+This is a"]
+
+
 def test_annotating_again_writes_nothing(study: optuna.Study) -> None:
     annotate(study)
     before = stored(study)
