@@ -123,7 +123,7 @@ def test_what_killed_workers_leave_is_done_again_with_the_same_values() -> None:
     assert not running & have_beaten
     failed = [trial for trial in trials if trial.state == TrialState.FAIL]
     complete = {first_of(t): t for t in trials if t.state == TrialState.COMPLETE}
-    assert len(failed) >= N_WORKERS
+    assert failed  # How many kills hit a running trial is chance.
     for trial in complete.values():
         text = get_texts(trial)["code"]
         assert trial.value == evaluate(trial.params["x"], text)
