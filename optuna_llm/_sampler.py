@@ -91,8 +91,10 @@ class LLMSampler(BaseSampler):
             4 characters. Above it the history is cut to the best and the latest trials.
         max_reply_retries: How often a reply that cannot be used is sent back.
         prefetch: How many proposals are asked for in the background while objectives run, so
-            that trials need not wait for the model: as many as trials run here at once hide
-            all of a model that is no slower than the objective. 0 asks when a trial needs one.
+            that trials need not wait for the model: twice as many as trials run here at once
+            hide all of a model that is about as slow as the objective. What a trial's proposal
+            cost, and why it was made, is then written while its objective runs. 0 asks when a
+            trial needs one.
         proposals_per_call: How many proposals a reply is to hold, for the next trials of this
             process. They share the cost of the prompt; the later ones know less.
         max_concurrent_calls: How many calls to the model may be under way at once; None for
@@ -226,7 +228,7 @@ class LLMSampler(BaseSampler):
             values = self._sample_base(study, trial, search_space)
         else:
             answer = self._get_answer(whole, trial, view, problem, request)
-            _attributes.write_attributes(whole, trial, _answer_attributes(answer, trial))
+            self._tell(whole, trial, view, _answer_attributes(answer))
             if isinstance(answer.outcome, Proposal):
                 source = "model"
                 values = answer.outcome.numbers
@@ -242,7 +244,7 @@ class LLMSampler(BaseSampler):
         if _is_enqueued(trial):
             # Of a trial done again, who had decided its values the first time.
             source = _attributes.read_source(trial.user_attrs) or "user"
-        _attributes.write_attributes(whole, trial, _attributes.source_attributes(source))
+        self._tell(whole, trial, view, _attributes.source_attributes(source))
         return dict(values)
 
     def sample_independent(
@@ -263,19 +265,20 @@ class LLMSampler(BaseSampler):
         state: TrialState,
         values: Sequence[float] | None,
     ) -> None:
+        whole = _unfiltered(study)
+        view = self._views.get(whole)
         if _is_enqueued(trial) and not _attributes.read_source(trial.user_attrs):
             # All of its values were enqueued: nobody has asked this sampler.
             _attributes.write_attributes(study, trial, _attributes.source_attributes("user"))
-        whole = _unfiltered(study)
-        view = self._views.get(whole)
         view.note_end(trial)
         view.pool.leave(trial.number, is_last=whole._stop_flag)
+        view.backlog.settle(trial)
         self._base_sampler.after_trial(study, trial, state, values)
 
     def _get_answer(
         self, study: Study, trial: FrozenTrial, view: View, problem: Problem, request: Request
     ) -> Answer:
-        """A proposal that is claimed for the trial, or why there is none."""
+        """A proposal whose values are the trial's now, or why there is none."""
         is_usual = not request.fixed and not request.given
         size = self._prefetch + self._proposals_per_call
         # If what was made ahead is out of date time after time, this trial asks for itself.
@@ -301,6 +304,15 @@ class LLMSampler(BaseSampler):
         """Proposals for trials that have not begun; uses no storage, since in other threads."""
         problem = replace(problem, n_proposals=self._proposals_per_call)
         return self._asker.ask(view, problem, view.look_ahead(problem), view.check_ahead)
+
+    def _tell(
+        self, study: Study, trial: FrozenTrial, view: View, attributes: Mapping[str, Any]
+    ) -> None:
+        """Write what tells of a trial that begins, and what nothing depends on while it runs."""
+        if self._prefetch and not _is_enqueued(trial):
+            view.backlog.add(study, trial, attributes)
+        else:
+            _attributes.write_attributes(study, trial, attributes)
 
     def _make_view(self, study: Study) -> View:
         pool = Pool(self._prefetch, self._proposals_per_call, self._max_concurrent_calls)
@@ -328,16 +340,14 @@ class LLMSampler(BaseSampler):
         return values
 
 
-def _answer_attributes(answer: Answer, trial: FrozenTrial) -> dict[str, Any]:
-    """What a trial stores of what asking the model came to."""
+def _answer_attributes(answer: Answer) -> dict[str, Any]:
+    """What a trial stores of what asking the model came to, beside the texts."""
     cost = _attributes.cost_attributes(answer.usage, answer.model)
     if isinstance(answer.outcome, LLMError):
         return cost | _attributes.error_attributes(answer.outcome)
-    texts = answer.outcome.texts
-    stored = _attributes.text_attributes(texts, trial.user_attrs) if texts else {}
     parent = answer.parent if answer.outcome.parent is None else answer.outcome.parent
-    parent = parent if texts else None
-    return stored | _attributes.proposal_attributes(answer.outcome.rationale, parent) | cost
+    parent = parent if answer.outcome.texts else None
+    return _attributes.proposal_attributes(answer.outcome.rationale, parent) | cost
 
 
 def _unfiltered(study: Study) -> Study:

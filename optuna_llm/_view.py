@@ -22,6 +22,7 @@ from optuna_llm import _attributes
 from optuna_llm._aim import choose_parent
 from optuna_llm._aim import find_in_vain
 from optuna_llm._aim import find_target
+from optuna_llm._backlog import Backlog
 from optuna_llm._choice import HistoryPolicy
 from optuna_llm._errors import ReplyError
 from optuna_llm._history import History
@@ -66,6 +67,7 @@ class View:
         self, study: Study, pool: Pool, *, edits: Edits, choose: HistoryPolicy, seed: int
     ) -> None:
         self.pool = pool
+        self.backlog = Backlog()
         self._choose = choose
         self._seed = seed
         self._edits = edits
@@ -80,6 +82,7 @@ class View:
         self._fresh_for = -1
         self._taken: dict[int, TrialRecord] = {}
         self._lock = threading.Lock()
+        self._claiming = threading.Lock()
 
     def read_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """The number parameters that are known when a trial begins."""
@@ -208,20 +211,27 @@ class View:
     def claim(
         self, study: Study, trial: FrozenTrial, proposal: Proposal, request: Request
     ) -> None:
-        """Claim a proposal's values for a trial, unless they are those of another.
+        """Give a proposal's values to a trial, unless they are those of another.
 
-        The claim is written before the others are read: so of two workers that were given the
-        same values at the same time one at least sees the other.
+        A claim is written before the others are read: so of two workers that were given the
+        same values at the same time one at least sees the other. The texts are stored; numbers
+        are once the objective asks for them.
 
         Raises:
             ReplyError: If a trial has these values, or is about to take them.
         """
         numbers = {**request.fixed, **proposal.numbers}
         texts = {**request.given, **proposal.texts}
-        claim = make_claim(numbers, texts)
-        _attributes.write_attributes(study, trial, _attributes.claim_attributes(claim))
-        self._refresh(study)
-        self._check_new(numbers, texts, trial.number)
+        claim = _attributes.claim_attributes(make_claim(numbers, texts))
+        # One after the other: threads whose trials begin together would else slow each other
+        # down at every query, and end together, and begin together again.
+        with self._claiming:
+            _attributes.write_attributes(study, trial, claim)
+            self._refresh(study)
+            self._check_new(numbers, texts, trial.number)
+            if proposal.texts:
+                stored = _attributes.text_attributes(proposal.texts, trial.user_attrs)
+                _attributes.write_attributes(study, trial, stored)
 
     def check_ahead(self, proposal: Proposal, others: Sequence[Proposal]) -> None:
         """Refuse a proposal for a later trial that is no use any more, as far as is known here.

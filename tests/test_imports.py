@@ -24,6 +24,7 @@ ORDER = [
     "_exchanges",
     "_numbers",
     "_attributes",
+    "_backlog",
     "_text",
     "_usage",
     "_history",
