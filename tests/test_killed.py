@@ -82,7 +82,7 @@ def test_what_killed_workers_leave_is_done_again_with_the_same_values() -> None:
     context = multiprocessing.get_context("forkserver")
     # What takes long to import, so that a new worker is at work at once.
     context.set_forkserver_preload(
-        ["optuna.storages._rdb.models", "psycopg", "optuna_llm.testing"]
+        ["optuna.storages._rdb.models", "psycopg2", "optuna_llm.testing"]
     )
     rng = random.Random(0)
     with new_database(POSTGRESQL, '"') as url:

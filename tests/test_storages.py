@@ -28,7 +28,7 @@ from optuna_llm import suggest_text
 
 WORKER = Path(__file__).parent / "storage_worker.py"
 POSTGRESQL = os.environ.get(
-    "OPTUNA_LLM_TEST_POSTGRESQL", "postgresql+psycopg://postgres@127.0.0.1:5432/postgres"
+    "OPTUNA_LLM_TEST_POSTGRESQL", "postgresql+psycopg2://postgres@127.0.0.1:5432/postgres"
 )
 MYSQL = os.environ.get("OPTUNA_LLM_TEST_MYSQL", "mysql+pymysql://root@127.0.0.1:3306/mysql")
 REDIS = os.environ.get("OPTUNA_LLM_TEST_REDIS", "redis://127.0.0.1:6379")

@@ -2,10 +2,11 @@
 
 A model server that answers after 1 s, an objective that sleeps for 1 s, and 1 to 8 workers as
 threads of one process and as processes. Prints what part of the ideal they reach, a trial per
-worker and second: without and with prefetch, and under Optuna's RandomSampler, which shows what
-Optuna and the database take by themselves. The rate is that of the running study: each worker's
-first three trials are left out. Also calls and prompt tokens per trial, and how many trials
-repeat another. Run by hand; it needs the server that tests/test_storages.py needs:
+worker and second: without prefetch, with two proposals prefetched per worker, and under Optuna's
+RandomSampler, which shows what Optuna and the database take by themselves. The rate is that of
+the running study: each worker's first three trials are left out. Also calls and prompt tokens per
+trial, and how many trials repeat another. Run by hand; it needs the server that
+tests/test_storages.py needs:
 
     python tests/benchmarks/workers.py
 """
@@ -100,7 +101,7 @@ def measure(url: str, form: str, count: int, mode: str) -> None:
     spawn = multiprocessing.get_context("spawn")
     starts: Any = spawn.Queue()
     n_jobs, n_processes = (count, 1) if form == "threads" else (1, count)
-    prefetch = {"alone": None, "no": 0, "yes": n_jobs}[mode]
+    prefetch = {"alone": None, "no": 0, "yes": 2 * n_jobs}[mode]
     with new_database(POSTGRESQL, '"') as storage:
         study = optuna.create_study(study_name="study", storage=storage)
         arguments = (storage, url, n_jobs, prefetch, starts)
