@@ -29,9 +29,9 @@ from optuna_llm._records import Message
 from optuna_llm._records import Problem
 from optuna_llm._records import Proposal
 from optuna_llm._records import Usage
-from optuna_llm._reply import EditError
 from optuna_llm._reply import parse_reply
 from optuna_llm._system import Templates
+from optuna_llm._tags import EditError
 from optuna_llm._view import View
 from optuna_llm.models import ChatModel
 

@@ -39,6 +39,7 @@ ORDER = [
     "_notes",
     "_system",
     "_prompt",
+    "_tags",
     "_reply",
     "_pool",
     "_view",
