@@ -1,11 +1,13 @@
-"""Callbacks for ``study.optimize``: stop when it is good or dear enough, and watch it run."""
+"""Callbacks for ``study.optimize``: when to stop, what to show, and whom to wait for no longer."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from collections.abc import Sequence
+import math
 import sys
 import threading
+import time
 from typing import Any
 from typing import TextIO
 from typing import TYPE_CHECKING
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ConsoleCallback",
+    "FirstHeartbeatCallback",
     "MaxCostCallback",
     "MaxTokensCallback",
     "Prices",
@@ -37,6 +40,8 @@ __all__ = [
 
 _LONG_TEXT = 200
 _MAX_SHOWN = 2_000
+_PATIENCE = 3
+"""After how many heartbeat intervals a trial may have died without a heartbeat."""
 
 
 class TargetValueCallback:
@@ -139,6 +144,55 @@ def _in_flight(study: Study, spent: Sequence[float]) -> float:
 
 def _is_infeasible(trial: FrozenTrial) -> bool:
     return any(value > 0 for value in _attributes.read_constraints(trial).values())
+
+
+class FirstHeartbeatCallback:
+    """Have trials failed that died before their first heartbeat; by default they run forever.
+
+    Optuna fails a running trial whose heartbeats have ended, and with
+    ``RetryHeartbeatStaleTrialCallback`` does it again. A worker that is killed within
+    milliseconds of its trial's beginning leaves one that never had a heartbeat. This records
+    one for each trial that has been seen running for three heartbeat intervals, once in each
+    process that uses it: to a trial that is alive it makes no difference.
+
+    .. code-block:: python
+
+        storage = RDBStorage(url, heartbeat_interval=60)
+        study = optuna.load_study(study_name="s", storage=storage, sampler=LLMSampler())
+        study.optimize(objective, callbacks=[FirstHeartbeatCallback()])
+
+    Not for studies that some use with ``study.ask()``: such trials have no heartbeats while
+    they are alive, and would be failed.
+    """
+
+    def __init__(self) -> None:
+        self._next_look = -math.inf
+        self._seen_since: dict[int, float] = {}
+
+    def __call__(self, study: Study, trial: FrozenTrial) -> None:
+        """Look at what else is running, at most once in a heartbeat interval.
+
+        Raises:
+            ValueError: If the study's storage has no heartbeats.
+        """
+        storage: Any = study._storage
+        interval = getattr(storage, "get_heartbeat_interval", lambda: None)()
+        if interval is None:
+            raise ValueError(
+                "FirstHeartbeatCallback needs a storage with heartbeats: "
+                "RDBStorage(url, heartbeat_interval=60)."
+            )
+        now = time.monotonic()
+        if now < self._next_look:
+            return
+        self._next_look = now + interval
+        running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        since = {t._trial_id: self._seen_since.get(t._trial_id, now) for t in running}
+        due = [i for i, begun in since.items() if now - begun >= _PATIENCE * interval]
+        # Once each: one whose heartbeats have ended is not to be kept from being failed.
+        self._seen_since = since | dict.fromkeys(due, math.inf)
+        for trial_id in due:
+            storage.record_heartbeat(trial_id)
 
 
 class ConsoleCallback:

@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Sequence
 import copy
 import io
+from pathlib import Path
 import pickle
+import threading
+import time
 from typing import Any
 
 import optuna
@@ -17,6 +21,7 @@ from optuna_llm import report_feedback
 from optuna_llm import suggest_text
 from optuna_llm import Usage
 from optuna_llm.callbacks import ConsoleCallback
+from optuna_llm.callbacks import FirstHeartbeatCallback
 from optuna_llm.callbacks import MaxCostCallback
 from optuna_llm.callbacks import MaxTokensCallback
 from optuna_llm.callbacks import Prices
@@ -49,6 +54,50 @@ def test_a_target_value_stops_the_study(direction: Any, value: float, n_trials: 
     study = make_study(direction=direction)
     study.optimize(objective, n_trials=10, callbacks=[TargetValueCallback(value)])
     assert len(study.trials) == n_trials
+
+
+def sleep_for(seconds: float) -> Callable[[optuna.Trial], float]:
+    def sleep(trial: optuna.Trial) -> float:
+        time.sleep(seconds)
+        return 0.0
+
+    return sleep
+
+
+def open_with_heartbeats(path: Path, grace_period: int) -> optuna.storages.RDBStorage:
+    url = f"sqlite:///{path}/s.db"
+    return optuna.storages.RDBStorage(url, heartbeat_interval=1, grace_period=grace_period)
+
+
+def test_a_trial_that_died_before_its_first_heartbeat_is_failed(tmp_path: Path) -> None:
+    study = optuna.create_study(storage=open_with_heartbeats(tmp_path, 2))
+    # All that a worker has done that is killed in study.ask().
+    orphan = study._storage.create_new_trial(study._study_id)
+    callback = FirstHeartbeatCallback()
+    deadline = time.monotonic() + 60
+    while study._storage.get_trial(orphan).state == TrialState.RUNNING:
+        assert time.monotonic() < deadline
+        study.optimize(sleep_for(0.2), n_trials=1, callbacks=[callback])
+    assert study._storage.get_trial(orphan).state == TrialState.FAIL
+    others = study.get_trials()[1:]
+    assert {trial.state for trial in others} == {TrialState.COMPLETE}
+
+
+def test_a_trial_that_is_alive_is_left_alone(tmp_path: Path) -> None:
+    # A grace that no busy machine uses up.
+    study = optuna.create_study(storage=open_with_heartbeats(tmp_path, 60))
+    long = threading.Thread(target=study.optimize, args=(sleep_for(7), 1))
+    long.start()
+    callback = FirstHeartbeatCallback()
+    while long.is_alive():
+        study.optimize(sleep_for(0.2), n_trials=1, callbacks=[callback])
+    assert {trial.state for trial in study.trials} == {TrialState.COMPLETE}
+
+
+def test_a_storage_without_heartbeats_is_refused() -> None:
+    study = make_study()
+    with pytest.raises(ValueError, match="heartbeat_interval=60"):
+        study.optimize(objective, n_trials=1, callbacks=[FirstHeartbeatCallback()])
 
 
 def test_an_infeasible_trial_does_not_reach_the_target() -> None:
