@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 import itertools
 from pathlib import Path
 import subprocess
 import sys
 import threading
-import time
 from typing import Any
 
 import optuna
 from optuna.storages import InMemoryStorage
 from optuna.trial import TrialState
 import pytest
+from waiting import wait_for
 
 from optuna_llm import LLMSampler
 from optuna_llm._backlog import Backlog
@@ -33,13 +32,6 @@ class FailingStorage(InMemoryStorage):
         if self.is_away:
             raise ConnectionError("The database is away.")
         super().set_trial_user_attr(trial_id, key, value)
-
-
-def wait_for(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def stored(study: optuna.Study, number: int) -> dict[str, Any]:

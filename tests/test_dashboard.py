@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler
@@ -14,9 +13,7 @@ import runpy
 import subprocess
 import sys
 import threading
-import time
 from typing import Any
-from typing import TypeVar
 from urllib.request import urlopen
 
 from browser import open_browser
@@ -26,6 +23,7 @@ import optuna
 from optuna.trial import TrialState
 import pytest
 from test_notes import trial_note
+from waiting import wait_for
 
 from optuna_llm import get_texts
 from optuna_llm import LLMSampler
@@ -37,7 +35,6 @@ from optuna_llm.testing import ScriptedModel
 from optuna_llm.testing import write_reply
 
 
-T = TypeVar("T")
 TESTS = Path(__file__).parent
 PLOTS = ("llm-sources", "llm-lineage", "llm-usage")
 
@@ -136,15 +133,6 @@ def work(storage: str, name: str) -> Iterator[None]:
     finally:
         worker.kill()
         worker.wait()
-
-
-def wait_for(find: Callable[[], T | None], seconds: float = 120) -> T:
-    """What is found, once it is there."""
-    deadline = time.monotonic() + seconds
-    while not (found := find()):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    return found
 
 
 def find_running(study: optuna.Study) -> int | None:

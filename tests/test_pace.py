@@ -5,6 +5,7 @@ import threading
 import time
 
 import pytest
+from waiting import wait_for
 
 from optuna_llm._pace import Pace
 
@@ -16,13 +17,6 @@ def work_for(seconds: float, done: list[str], name: str = "x") -> Callable[[], b
         return True
 
     return work
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def test_the_first_is_done_at_once_and_of_those_that_are_early_the_last_later() -> None:

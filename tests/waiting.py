@@ -1,0 +1,19 @@
+"""Waiting for what other threads and processes do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+import time
+from typing import TypeVar
+
+
+_Found = TypeVar("_Found")
+
+
+def wait_for(find: Callable[[], _Found | None], seconds: float = 120) -> _Found:
+    """What is found, once it is there."""
+    deadline = time.monotonic() + seconds
+    while not (found := find()):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    return found
