@@ -98,6 +98,11 @@ class History:
             if claim is not None:
                 self._claims.setdefault(claim, []).append(number)
 
+    @property
+    def has_results(self) -> bool:
+        """Whether any trial has ended."""
+        return bool(self._seen)
+
     def note_space(self, trial: FrozenTrial) -> None:
         """Learn which number parameters a trial has used."""
         for name, distribution in trial.distributions.items():

@@ -279,7 +279,8 @@ class LLMSampler(BaseSampler):
         self, study: Study, trial: FrozenTrial, view: View, problem: Problem, request: Request
     ) -> Answer:
         """A proposal whose values are the trial's now, or why there is none."""
-        is_usual = not request.fixed and not request.given
+        # Ahead of what is known in full only: else what was made has to be made again.
+        is_usual = not request.fixed and not request.given and view.has_results
         size = self._prefetch + self._proposals_per_call
         # If what was made ahead is out of date time after time, this trial asks for itself.
         for _ in range(2 * size if view.pool.is_used and is_usual else 0):

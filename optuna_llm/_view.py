@@ -186,6 +186,12 @@ class View:
                 self._edits = "never"
                 _logger.warning("The model fails at edits: it is asked for whole texts.")
 
+    @property
+    def has_results(self) -> bool:
+        """Whether a trial has ended: before, no more is known of the parameters than was met."""
+        with self._lock:
+            return self._history.has_results
+
     def is_worth_asking(self, problem: Problem) -> bool:
         """Whether there is anything that a model could propose and that is not tried yet."""
         if problem.texts:

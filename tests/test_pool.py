@@ -19,6 +19,7 @@ from typing import Any
 import optuna
 from optuna.trial import TrialState
 import pytest
+from waiting import wait_for
 
 from optuna_llm import _pool
 from optuna_llm import get_texts
@@ -75,13 +76,6 @@ def make_study(model: Any, **arguments: Any) -> optuna.Study:
     return study
 
 
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-
-
 def threads() -> list[str]:
     return [t.name for t in threading.enumerate() if t.name.startswith("optuna_llm")]
 
@@ -109,6 +103,28 @@ def test_the_next_proposal_is_asked_for_while_the_objective_runs() -> None:
     # What runs is told, though its number was not stored yet when the call was made.
     assert '## Trial 2: running\nnumbers: {"x": 2}' in model.prompts[2]
     assert "# Now\n\nPropose trial 3, to beat trial 0." in model.prompts[2]
+
+
+def test_nothing_is_asked_ahead_of_a_first_trial_that_may_have_more_parameters() -> None:
+    answers = itertools.count(1)
+
+    def answer(messages: Sequence[Message]) -> str:
+        number = next(answers)
+        numbers = {"x": number / 100} if "<numbers>" in messages[0].content else {}
+        return write_reply(numbers, {"code": f"y = {number}"})
+
+    sampler = LLMSampler(model=ScriptedModel(answer), prefetch=2)
+    study = optuna.create_study(sampler=sampler)
+    first, second = study.ask(), study.ask()
+    for trial in (first, second):
+        suggest_text(trial, "code", "y = 0")
+    assert get_texts(second) == {"code": "y = 1"}
+    for trial in (first, second):
+        study.tell(trial, trial.suggest_float("x", 0, 1))
+    trial = study.ask()
+    suggest_text(trial, "code", "y = 0")
+    trial.suggest_float("x", 0, 1)
+    assert trial.user_attrs["llm:calls"] == 1
 
 
 def test_several_proposals_come_in_one_reply_which_is_paid_for_once() -> None:
