@@ -25,9 +25,9 @@ from optuna_llm.models import ChatModel
 
 
 if TYPE_CHECKING:
-    from optuna_llm._usage import Prices
-    from optuna_llm._usage import StudyUsage
-    from optuna_llm._usage import usage
+    from optuna_llm._study.usage import Prices
+    from optuna_llm._study.usage import StudyUsage
+    from optuna_llm._study.usage import usage
     from optuna_llm.models import OfflineModel
     from optuna_llm.models import OpenAIModel
 
@@ -58,7 +58,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     # Imported when they are asked for: a study needs one of the models at most.
     if name in ("Prices", "StudyUsage", "usage"):
-        return getattr(importlib.import_module("optuna_llm._usage"), name)
+        return getattr(importlib.import_module("optuna_llm._study.usage"), name)
     if name in ("OfflineModel", "OpenAIModel"):
         return getattr(models, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

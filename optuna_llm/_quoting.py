@@ -9,8 +9,6 @@ from __future__ import annotations
 import difflib
 import re
 
-from optuna_llm._attributes import shorten
-
 
 # Beside tab and newline no control character has a business in a prompt: escapes for terminals,
 # marks that turn the direction of writing, halves of characters that cannot be encoded.
@@ -45,3 +43,13 @@ def diff_texts(old: str, new: str) -> str:
     before, after = ([line.rstrip() for line in t.splitlines()] for t in (old, new))
     lines = difflib.unified_diff(before, after, lineterm="", n=1)
     return "\n".join(list(lines)[2:])
+
+
+def shorten(text: str, limit: int) -> str:
+    """The text in at most ``limit`` characters; the middle goes, most of the end stays."""
+    if len(text) <= limit:
+        return text
+    mark = f"\n[… {len(text):,} characters in all, the middle is left out …]\n"
+    room = max(0, limit - len(mark))
+    head = room // 4
+    return (text[:head] + mark + text[len(text) - (room - head) :])[:limit]

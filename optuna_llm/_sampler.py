@@ -20,30 +20,30 @@ from optuna.samplers import TPESampler
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
 
-from optuna_llm import _attributes
-from optuna_llm._asker import Asker
-from optuna_llm._asker import LEAST_PROMPT_TOKENS
-from optuna_llm._asker import Preview
-from optuna_llm._choice import choose_usual
-from optuna_llm._choice import HistoryPolicy
 from optuna_llm._errors import LLMError
 from optuna_llm._errors import ModelSetupError
 from optuna_llm._errors import ReplyError
-from optuna_llm._exchanges import Answer
-from optuna_llm._exchanges import LOG_VARIABLE
 from optuna_llm._logging import get_logger
-from optuna_llm._pool import Pool
-from optuna_llm._prompt import Request
+from optuna_llm._prompt.choice import choose_usual
+from optuna_llm._prompt.choice import HistoryPolicy
+from optuna_llm._prompt.page import Request
+from optuna_llm._prompt.system import SYSTEM_TEMPLATE
+from optuna_llm._prompt.system import Templates
+from optuna_llm._prompt.system import USER_TEMPLATE
+from optuna_llm._proposing.asker import Asker
+from optuna_llm._proposing.asker import LEAST_PROMPT_TOKENS
+from optuna_llm._proposing.asker import Preview
+from optuna_llm._proposing.exchanges import Answer
+from optuna_llm._proposing.exchanges import LOG_VARIABLE
+from optuna_llm._proposing.pool import Pool
+from optuna_llm._proposing.view import Edits
+from optuna_llm._proposing.view import View
+from optuna_llm._proposing.view import Views
 from optuna_llm._records import Problem
 from optuna_llm._records import Proposal
 from optuna_llm._records import Source
-from optuna_llm._reply import check_proposal
-from optuna_llm._system import SYSTEM_TEMPLATE
-from optuna_llm._system import Templates
-from optuna_llm._system import USER_TEMPLATE
-from optuna_llm._view import Edits
-from optuna_llm._view import View
-from optuna_llm._view import Views
+from optuna_llm._reply.proposals import check_proposal
+from optuna_llm._study import attributes as stored
 from optuna_llm.models import ModelLike
 from optuna_llm.models import resolve_model
 
@@ -140,7 +140,7 @@ class LLMSampler(BaseSampler):
     ) -> None:
         if not isinstance(task, str):
             raise TypeError(f"task must be a string: {task!r}.")
-        if _attributes.json_bytes(task) > _attributes.MAX_BYTES:
+        if stored.json_bytes(task) > stored.MAX_BYTES:
             raise ValueError(f"task is too long to be stored: {len(task):,} characters.")
         if base_sampler is not None and not isinstance(base_sampler, BaseSampler):
             raise TypeError(f"base_sampler must be an Optuna sampler: {base_sampler!r}.")
@@ -243,8 +243,8 @@ class LLMSampler(BaseSampler):
                 values = self._sample_base(study, trial, search_space)
         if _is_enqueued(trial):
             # Of a trial done again, who had decided its values the first time.
-            source = _attributes.read_source(trial.user_attrs) or "user"
-        self._tell(whole, trial, view, _attributes.source_attributes(source))
+            source = stored.read_source(trial.user_attrs) or "user"
+        self._tell(whole, trial, view, stored.source_attributes(source))
         return dict(values)
 
     def sample_independent(
@@ -254,7 +254,7 @@ class LLMSampler(BaseSampler):
         param_name: str,
         param_distribution: BaseDistribution,
     ) -> Any:
-        if param_name in _attributes.read_texts(trial.user_attrs):
+        if param_name in stored.read_texts(trial.user_attrs):
             raise ValueError(f"{param_name!r} is a text parameter: name the number otherwise.")
         return self._base_sampler.sample_independent(study, trial, param_name, param_distribution)
 
@@ -267,9 +267,9 @@ class LLMSampler(BaseSampler):
     ) -> None:
         whole = _unfiltered(study)
         view = self._views.get(whole)
-        if _is_enqueued(trial) and not _attributes.read_source(trial.user_attrs):
+        if _is_enqueued(trial) and not stored.read_source(trial.user_attrs):
             # All of its values were enqueued: nobody has asked this sampler.
-            _attributes.write_attributes(study, trial, _attributes.source_attributes("user"))
+            stored.write_attributes(study, trial, stored.source_attributes("user"))
         view.note_end(trial)
         view.pool.leave(trial.number, is_last=whole._stop_flag)
         view.backlog.settle(trial)
@@ -313,7 +313,7 @@ class LLMSampler(BaseSampler):
         if self._prefetch and not _is_enqueued(trial):
             view.backlog.add(study, trial, attributes)
         else:
-            _attributes.write_attributes(study, trial, attributes)
+            stored.write_attributes(study, trial, attributes)
 
     def _make_view(self, study: Study) -> View:
         pool = Pool(self._prefetch, self._proposals_per_call, self._max_concurrent_calls)
@@ -343,12 +343,12 @@ class LLMSampler(BaseSampler):
 
 def _answer_attributes(answer: Answer) -> dict[str, Any]:
     """What a trial stores of what asking the model came to, beside the texts."""
-    cost = _attributes.cost_attributes(answer.usage, answer.model)
+    cost = stored.cost_attributes(answer.usage, answer.model)
     if isinstance(answer.outcome, LLMError):
-        return cost | _attributes.error_attributes(answer.outcome)
+        return cost | stored.error_attributes(answer.outcome)
     parent = answer.parent if answer.outcome.parent is None else answer.outcome.parent
     parent = parent if answer.outcome.texts else None
-    return _attributes.proposal_attributes(answer.outcome.rationale, parent) | cost
+    return stored.proposal_attributes(answer.outcome.rationale, parent) | cost
 
 
 def _unfiltered(study: Study) -> Study:

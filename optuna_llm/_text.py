@@ -15,9 +15,9 @@ from optuna.trial import FixedTrial
 from optuna.trial import FrozenTrial
 from optuna.trial import Trial
 
-from optuna_llm import _attributes
 from optuna_llm._errors import LLMError
 from optuna_llm._records import TextParameter
+from optuna_llm._study import attributes as stored
 
 
 _Result = TypeVar("_Result")
@@ -62,32 +62,32 @@ def suggest_text(
             that does not run holds no text of this name.
         LLMError: If no text could be had from the model.
     """
-    _attributes.check_text_name(name)
+    stored.check_text_name(name)
     if not isinstance(initial, str):
         raise ValueError(f"The initial text of {name!r} must be a string: {initial!r}.")
     if name in trial.distributions:
         raise ValueError(f"{name!r} is a number parameter of this trial: name the text otherwise.")
-    stored = _find_text(trial, name)
-    if stored is not None:
-        return stored
+    text = _find_text(trial, name)
+    if text is not None:
+        return text
     if not isinstance(trial, Trial):
         raise ValueError(
             f"This {type(trial).__name__} holds no text {name!r}: set it as a user attribute."
         )
     parameter = TextParameter(name, description, language, initial)
-    _attributes.declare_text(trial.study, parameter)
+    stored.declare_text(trial.study, parameter)
     # A number parameter would make Optuna ask the sampler; this property does it for a text.
     _ = trial.relative_params
-    stored = _find_text(trial, name)
-    if stored is not None:
-        return stored
+    text = _find_text(trial, name)
+    if text is not None:
+        return text
     _store_initial(trial, parameter)
     return initial
 
 
 def get_texts(trial: Trial | FrozenTrial | FixedTrial) -> dict[str, str]:
     """Every text of a trial, name to text. A long text, stored in pieces, is whole here."""
-    return _attributes.read_texts(trial.user_attrs)
+    return stored.read_texts(trial.user_attrs)
 
 
 def report_feedback(trial: BaseTrial, feedback: str) -> None:
@@ -103,7 +103,7 @@ def report_feedback(trial: BaseTrial, feedback: str) -> None:
     """
     if not isinstance(feedback, str):
         raise TypeError(f"Feedback must be a string: {feedback!r}.")
-    trial.set_user_attr(_attributes.FEEDBACK, _attributes.fit_attribute(feedback))
+    trial.set_user_attr(stored.FEEDBACK, stored.fit_attribute(feedback))
 
 
 def explain_failures(objective: Callable[[Trial], _Result]) -> Callable[[Trial], _Result]:
@@ -122,7 +122,7 @@ def explain_failures(objective: Callable[[Trial], _Result]) -> Callable[[Trial],
         except (TrialPruned, LLMError):
             raise
         except Exception as error:
-            said = _attributes.read_feedback(trial.user_attrs)
+            said = stored.read_feedback(trial.user_attrs)
             report_feedback(trial, f"{said}\n{_describe(error)}".strip())
             raise
 
@@ -140,10 +140,10 @@ def _describe(error: Exception) -> str:
 def _find_text(trial: BaseTrial, name: str) -> str | None:
     """The text that the trial has already; None where it has none."""
     attributes = trial.user_attrs
-    texts = _attributes.read_texts(attributes)
+    texts = stored.read_texts(attributes)
     if name in texts:
         return texts[name]
-    given = _attributes.read_given_text(attributes, name)
+    given = stored.read_given_text(attributes, name)
     if given is None and isinstance(trial, FixedTrial):
         given = trial._params.get(name)
     if given is None:
@@ -151,7 +151,7 @@ def _find_text(trial: BaseTrial, name: str) -> str | None:
     if not isinstance(given, str):
         raise ValueError(f"The trial was given {given!r} for the text {name!r}: give a string.")
     if isinstance(trial, Trial):
-        _set_user_attrs(trial, _attributes.text_attributes({name: given}, attributes))
+        _set_user_attrs(trial, stored.text_attributes({name: given}, attributes))
     return given
 
 
@@ -159,9 +159,9 @@ def _store_initial(trial: Trial, parameter: TextParameter) -> None:
     assert parameter.initial is not None
     texts = {parameter.name: parameter.initial}
     attributes = trial.user_attrs
-    _set_user_attrs(trial, _attributes.text_attributes(texts, attributes))
-    if _attributes.read_source(attributes) in (None, "base"):
-        _set_user_attrs(trial, _attributes.source_attributes("initial"))
+    _set_user_attrs(trial, stored.text_attributes(texts, attributes))
+    if stored.read_source(attributes) in (None, "base"):
+        _set_user_attrs(trial, stored.source_attributes("initial"))
 
 
 def _set_user_attrs(trial: Trial, attributes: dict[str, object]) -> None:

@@ -17,13 +17,13 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
 
-from optuna_llm import _attributes
-from optuna_llm._attributes import shorten
 from optuna_llm._quoting import clean_text
 from optuna_llm._quoting import diff_texts
-from optuna_llm._usage import price
-from optuna_llm._usage import Prices
-from optuna_llm._usage import read_costs
+from optuna_llm._quoting import shorten
+from optuna_llm._study import attributes as stored
+from optuna_llm._study.usage import price
+from optuna_llm._study.usage import Prices
+from optuna_llm._study.usage import read_costs
 
 
 if TYPE_CHECKING:
@@ -138,12 +138,12 @@ class MaxCostCallback:
 def _in_flight(study: Study, spent: Sequence[float]) -> float:
     """What the trials may cost whose proposals are not in yet, at the average of the others."""
     running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-    waiting = [t for t in running if not _attributes.has_cost(t.user_attrs)]
+    waiting = [t for t in running if not stored.has_cost(t.user_attrs)]
     return len(waiting) * sum(spent) / len(spent) if spent else 0.0
 
 
 def _is_infeasible(trial: FrozenTrial) -> bool:
-    return any(value > 0 for value in _attributes.read_constraints(trial).values())
+    return any(value > 0 for value in stored.read_constraints(trial).values())
 
 
 class FirstHeartbeatCallback:
@@ -234,23 +234,23 @@ class ConsoleCallback:
 def _describe(study: Study, trial: FrozenTrial) -> list[tuple[str, str | None, str]]:
     """What is to be said of a trial, in order: style, language and text of each part."""
     attributes = trial.user_attrs
-    source = _attributes.read_source(attributes)
+    source = stored.read_source(attributes)
     parts: list[tuple[str, str | None, str]] = [
         ("bold", None, f"trial {trial.number}" + (f" ({source})" if source else ""))
     ]
-    if rationale := _attributes.read_rationale(attributes):
+    if rationale := stored.read_rationale(attributes):
         parts.append(("yellow", None, rationale))
     if trial.params:
         numbers = ", ".join(f"{name} = {value}" for name, value in trial.params.items())
         parts.append(("blue", None, numbers))
-    texts = _attributes.read_texts(attributes)
-    declared = _attributes.read_declared_texts(study.user_attrs) if texts else {}
+    texts = stored.read_texts(attributes)
+    declared = stored.read_declared_texts(study.user_attrs) if texts else {}
     former = _read_parent_texts(study, attributes) if texts else {}
     for name, text in texts.items():
         parameter = declared.get(name)
         language = parameter.language if parameter else None
         parts.append(("blue", *_shorten_text(name, text, former.get(name), language)))
-    if feedback := _attributes.read_feedback(attributes):
+    if feedback := stored.read_feedback(attributes):
         style = "red" if trial.state == TrialState.FAIL else ""
         parts.append((style, None, shorten(feedback, _MAX_SHOWN)))
     parts.append(_describe_outcome(trial))
@@ -258,10 +258,10 @@ def _describe(study: Study, trial: FrozenTrial) -> list[tuple[str, str | None, s
 
 
 def _read_parent_texts(study: Study, attributes: Mapping[str, Any]) -> dict[str, str]:
-    number = _attributes.read_parent(attributes)
+    number = stored.read_parent(attributes)
     trials = study.get_trials(deepcopy=False) if number is not None else []
     parents = [trial for trial in trials if trial.number == number]
-    return _attributes.read_texts(parents[0].user_attrs) if parents else {}
+    return stored.read_texts(parents[0].user_attrs) if parents else {}
 
 
 def _shorten_text(
@@ -281,7 +281,7 @@ def _describe_outcome(trial: FrozenTrial) -> tuple[str, str | None, str]:
     if trial.state == TrialState.COMPLETE:
         return "green", None, "value: " + ", ".join(f"{value:.10g}" for value in trial.values)
     words = {TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}.get(trial.state, "")
-    error = _attributes.read_error(trial.user_attrs)
+    error = stored.read_error(trial.user_attrs)
     return "red", None, f"{words}: {error}" if error else words
 
 

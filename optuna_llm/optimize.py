@@ -15,10 +15,10 @@ from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
 
 from optuna_llm._errors import ModelSetupError
+from optuna_llm._prompt.system import SYSTEM_TEMPLATE
+from optuna_llm._prompt.system import USER_TEMPLATE
 from optuna_llm._records import TextParameter
 from optuna_llm._sampler import LLMSampler
-from optuna_llm._system import SYSTEM_TEMPLATE
-from optuna_llm._system import USER_TEMPLATE
 from optuna_llm._text import explain_failures
 from optuna_llm._text import get_texts
 from optuna_llm._text import report_feedback

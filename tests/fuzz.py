@@ -11,7 +11,8 @@ import sys
 import time
 
 
-sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent / "models")]
+TESTS = Path(__file__).parent
+sys.path[:0] = [str(TESTS / room) for room in (".", "dashboard", "models", "prompt", "reply")]
 
 from hypothesis import HealthCheck
 from hypothesis import settings

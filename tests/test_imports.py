@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from graphlib import TopologicalSorter
 from pathlib import Path
 import subprocess
 import sys
@@ -13,89 +14,86 @@ import optuna_llm
 
 
 PACKAGE = Path(optuna_llm.__file__).parent
-# Each imports only from those above it.
-ORDER = [
-    "_errors",
-    "_logging",
-    "_server",
-    "_pace",
-    "_cancellation",
-    "_records",
-    "_exchanges",
-    "_numbers",
-    "_attributes",
-    "_backlog",
-    "_text",
-    "_usage",
-    "_history",
-    "_progress",
-    "_choice",
-    "_aim",
-    "_transcript",
-    "_quoting",
-    "_markdown",
-    "_edits",
-    "_blocks",
-    "_notes",
-    "_system",
-    "_prompt",
-    "_tags",
-    "_reply",
-    "_pool",
-    "_view",
-    "models",
-    "_asker",
-    "_sampler",
-    "testing",
-    "callbacks",
-    "optimize",
-    "evaluate",
-    "visualization",
-    "dashboard",
-    "__init__",
+# The rooms of the house: each imports only from those above it in this list.
+ROOMS = [
+    {"_errors", "_logging", "_cancellation", "_quoting"},
+    {"_records"},
+    {"_study"},
+    {"_text", "models"},
+    {"_reply"},
+    {"_prompt"},
+    {"_proposing"},
+    {"_sampler", "evaluate", "testing", "visualization"},
+    {"callbacks", "dashboard"},
+    {"optimize"},
+    {"__init__"},
 ]
+RANKS = {room: rank for rank, rooms in enumerate(ROOMS) for room in rooms}
 
 
-def layer(module: str) -> str:
-    parts = module.split(".")
-    return parts[1] if len(parts) > 1 else "__init__"
+def name_module(path: Path) -> str:
+    """The dotted name of a file within the package; of a package that of the package."""
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(parts[:-1] if len(parts) > 1 and parts[-1] == "__init__" else parts)
 
 
-def imported(path: Path) -> set[str]:
-    """The modules of this package that a file imports."""
+MODULES = {name_module(path): path for path in PACKAGE.rglob("*.py")}
+
+
+def find_imports(path: Path) -> set[str]:
+    """The modules of this package that a file imports, for its annotations only too."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and node.module == "optuna_llm":
-            found |= {f"optuna_llm.{alias.name}" for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("optuna_llm."):
-            found.add(node.module or "")
+        if not isinstance(node, ast.ImportFrom):
+            continue
+        source, _, name = (node.module or "").partition("optuna_llm")
+        if source or (name and not name.startswith(".")):
+            continue
+        name = name.removeprefix(".")
+        inner = {f"{name}.{alias.name}".strip(".") for alias in node.names}
+        found |= {name} - {""} if name and not inner & MODULES.keys() else inner & MODULES.keys()
     return found
 
 
-@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda p: p.stem)
-def test_each_module_imports_only_from_those_above_it(path: Path) -> None:
-    parts = path.relative_to(PACKAGE).with_suffix("").parts
-    own = ORDER.index(parts[0])
-    for module in imported(path):
-        assert ORDER.index(layer(module)) < own or layer(module) == parts[0] in (
-            "models",
-            "evaluate",
-            "visualization",
-            "dashboard",
-        )
+def room_of(module: str) -> str:
+    return module.partition(".")[0]
+
+
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_each_room_imports_only_from_rooms_below_it(module: str) -> None:
+    own = room_of(module)
+    others = {room_of(found) for found in find_imports(MODULES[module])} - {own}
+    assert {room for room in others if RANKS[room] >= RANKS[own]} == set()
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    packages = {room_of(module) for module in MODULES if "." in module}
+    # What a package re-exports in its __init__ is not what its modules build on.
+    graph = {
+        module: find_imports(path) - packages
+        for module, path in MODULES.items()
+        if module not in packages
+    }
+    assert list(TopologicalSorter(graph).static_order())
+
+
+def test_modules_of_a_package_do_not_import_from_its_init() -> None:
+    for module, path in MODULES.items():
+        if "." in module:
+            assert room_of(module) not in find_imports(path), module
 
 
 @pytest.mark.parametrize(
     ("package", "users"),
     [
-        ("openai", {"_line", "_openai"}),
-        ("optuna_dashboard", {"dashboard"}),
-        ("plotly", {"visualization"}),
+        ("openai", {"models._line", "models._openai"}),
+        ("optuna_dashboard", {"dashboard._annotate"}),
+        ("plotly", {"visualization._figures"}),
     ],
 )
 def test_what_is_slow_to_import_is_known_to_few(package: str, users: set[str]) -> None:
     statement = f"import {package}"
-    assert {p.stem for p in PACKAGE.rglob("*.py") if statement in p.read_text()} == users
+    assert {m for m, path in MODULES.items() if statement in path.read_text()} == users
 
 
 def test_importing_the_package_loads_neither_client_nor_dashboard() -> None:

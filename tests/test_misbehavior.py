@@ -147,6 +147,7 @@ def free_port() -> int:
         ("http://no-such-host.invalid/v1", "not known|resolution"),
         ("https://127.0.0.1:{port}/v1", "SSL"),
     ],
+    ids=["nobody", "unknown host", "no TLS"],
 )
 def test_nobody_at_the_address_falls_back_too(url: str, says: str) -> None:
     with serve_faults(lambda _: None) as server:

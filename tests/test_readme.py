@@ -30,7 +30,7 @@ def test_the_commands_that_ci_runs_are_there(command: str) -> None:
 
 
 def test_every_storage_key_is_documented() -> None:
-    source = (Path(optuna_llm.__file__).parent / "_attributes.py").read_text()
+    source = (Path(optuna_llm.__file__).parent / "_study" / "attributes.py").read_text()
     keys = set(re.findall(r'"(llm:[a-z_:]+)"', source))
     assert len(keys) > 8
     assert [key for key in keys if f"`{key}`" not in README] == []

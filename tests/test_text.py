@@ -10,7 +10,6 @@ from optuna.trial import FixedTrial
 from optuna.trial import TrialState
 import pytest
 
-from optuna_llm import _attributes
 from optuna_llm import explain_failures
 from optuna_llm import get_texts
 from optuna_llm import LLMError
@@ -18,6 +17,7 @@ from optuna_llm import LLMSampler
 from optuna_llm import Message
 from optuna_llm import report_feedback
 from optuna_llm import suggest_text
+from optuna_llm._study import attributes
 from optuna_llm.testing import ScriptedModel
 from optuna_llm.testing import write_reply
 
@@ -245,7 +245,7 @@ def test_a_model_that_gives_no_proposal_is_no_failure_of_the_candidate() -> None
 
 def test_a_text_that_a_dead_process_has_written_half_is_not_taken_for_a_whole_one() -> None:
     long = "字" * 25_000
-    written = list(_attributes.text_attributes({"code": long}, {}).items())
+    written = list(attributes.text_attributes({"code": long}, {}).items())
     assert [key for key, _ in written] == ["code:2", "code:1", "code", "llm:texts"]
     for count in range(len(written) + 1):
         study = optuna.create_study(

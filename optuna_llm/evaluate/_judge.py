@@ -12,12 +12,12 @@ import time
 
 from optuna.trial import BaseTrial
 
-from optuna_llm import _attributes
 from optuna_llm._errors import ReplyError
 from optuna_llm._quoting import clean_text
 from optuna_llm._quoting import fence_text
 from optuna_llm._records import Message
 from optuna_llm._records import Usage
+from optuna_llm._study import attributes as stored
 from optuna_llm._text import RUNNING
 from optuna_llm.models import ModelLike
 from optuna_llm.models import resolve_model
@@ -156,6 +156,6 @@ class Judge:
 def _charge(trial: BaseTrial | None, usage: Usage) -> None:
     """Add what a call cost to what the trial has cost so far."""
     if trial is not None:
-        total = _attributes.read_usage(trial.user_attrs) + usage
-        for key, value in _attributes.cost_attributes(total, None).items():
+        total = stored.read_usage(trial.user_attrs) + usage
+        for key, value in stored.cost_attributes(total, None).items():
             trial.set_user_attr(key, value)

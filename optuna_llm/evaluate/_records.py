@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from optuna_llm._attributes import shorten
+from optuna_llm._quoting import shorten
 
 
 _MAX_TOLD = 1_200

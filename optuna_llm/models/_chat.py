@@ -11,6 +11,14 @@ from optuna_llm._records import Completion
 from optuna_llm._records import Message
 
 
+WAYS_OUT = (
+    "Three ways out: set OPENAI_API_KEY and name a model of that provider "
+    '(model="…" or OPTUNA_LLM_MODEL); set OPENAI_BASE_URL to a local server, such as '
+    'http://localhost:11434/v1, and name a model it has; or use model="offline", a rule-based '
+    "stand-in that needs neither key nor network."
+)
+
+
 @runtime_checkable
 class ChatModel(Protocol):
     """A model that answers messages. Called from several threads at once under ``n_jobs``."""

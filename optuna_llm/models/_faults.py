@@ -11,11 +11,11 @@ import re
 import time
 from typing import Any
 
-from optuna_llm._attributes import shorten
 from optuna_llm._errors import ContextLengthError
 from optuna_llm._errors import ModelError
 from optuna_llm._errors import ModelSetupError
 from optuna_llm._errors import ReplyError
+from optuna_llm._quoting import shorten
 
 
 MAX_SAID = 500

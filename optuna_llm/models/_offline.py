@@ -9,10 +9,10 @@ import math
 import random
 import re
 
-from optuna_llm._numbers import write_number
 from optuna_llm._records import Completion
 from optuna_llm._records import Message
 from optuna_llm._records import Number
+from optuna_llm._study.distributions import write_number
 
 
 _NUMBER_LINE = re.compile(

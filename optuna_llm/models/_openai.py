@@ -24,6 +24,7 @@ from optuna_llm._logging import get_logger
 from optuna_llm._records import Completion
 from optuna_llm._records import Message
 from optuna_llm._records import Usage
+from optuna_llm.models._chat import WAYS_OUT
 from optuna_llm.models._deadline import late
 from optuna_llm.models._deadline import within
 from optuna_llm.models._faults import explain_status
@@ -33,7 +34,6 @@ from optuna_llm.models._faults import read_words
 from optuna_llm.models._faults import RejectedParameterError
 from optuna_llm.models._faults import TransientError
 from optuna_llm.models._line import Line
-from optuna_llm.models._resolve import WAYS_OUT
 
 
 if TYPE_CHECKING:

@@ -10,14 +10,8 @@ from typing import TypeAlias
 from optuna_llm._records import Message
 from optuna_llm.models._chat import ChatModel
 from optuna_llm.models._chat import FunctionModel
+from optuna_llm.models._chat import WAYS_OUT
 
-
-WAYS_OUT = (
-    "Three ways out: set OPENAI_API_KEY and name a model of that provider "
-    '(model="…" or OPTUNA_LLM_MODEL); set OPENAI_BASE_URL to a local server, such as '
-    'http://localhost:11434/v1, and name a model it has; or use model="offline", a rule-based '
-    "stand-in that needs neither key nor network."
-)
 
 ModelLike: TypeAlias = ChatModel | Callable[[Sequence[Message]], str] | str | None
 

@@ -30,8 +30,8 @@ from optuna_llm import LLMSampler
 from optuna_llm import Message
 from optuna_llm import report_feedback
 from optuna_llm import suggest_text
-from optuna_llm._edits import Edit
-from optuna_llm._edits import write_edits
+from optuna_llm._reply.edits import Edit
+from optuna_llm._reply.edits import write_edits
 from optuna_llm.testing import ScriptedModel
 
 

@@ -1,0 +1,1 @@
+"""A model's reply parsed into proposals; pure functions that trust nothing they read."""

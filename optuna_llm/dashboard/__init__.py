@@ -1,0 +1,18 @@
+"""Studies in optuna-dashboard: notes on trials and on the study, plots, and the server.
+
+.. code-block:: python
+
+    from optuna_llm.dashboard import DashboardNotes, run
+
+    study.optimize(objective, n_trials=100, callbacks=[DashboardNotes()])
+    run("sqlite:///study.db")  # http://127.0.0.1:8080
+"""
+
+from __future__ import annotations
+
+from optuna_llm.dashboard._annotate import annotate
+from optuna_llm.dashboard._annotate import DashboardNotes
+from optuna_llm.dashboard._annotate import run
+
+
+__all__ = ["DashboardNotes", "annotate", "run"]

@@ -1,0 +1,399 @@
+"""What annotating a study writes: words, bounds, and what it leaves alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+import json
+from pathlib import Path
+import pickle
+import re
+import subprocess
+import sys
+import time
+from typing import Any
+from wsgiref.util import setup_testing_defaults
+
+import optuna
+from optuna.trial import create_trial
+import optuna_dashboard
+from optuna_dashboard import get_note
+from optuna_dashboard import save_note
+import pytest
+from storage_worker import open_storage
+from test_storages import new_database
+from test_storages import POSTGRESQL
+
+from optuna_llm import Completion
+from optuna_llm import explain_failures
+from optuna_llm import get_texts
+from optuna_llm import LLMSampler
+from optuna_llm import ModelError
+from optuna_llm import Prices
+from optuna_llm import report_feedback
+from optuna_llm import suggest_text
+from optuna_llm import Usage
+from optuna_llm.dashboard import annotate
+from optuna_llm.dashboard import DashboardNotes
+from optuna_llm.dashboard._server import shorten_attributes
+from optuna_llm.testing import ScriptedModel
+from optuna_llm.testing import write_reply
+
+
+START = "def f(x):\n    a = 1\n    return a\n"
+
+
+class Handle:
+    """A finished trial as the dashboard's functions take it."""
+
+    def __init__(self, study: optuna.Study, number: int) -> None:
+        self.study = study
+        self.storage = study._storage
+        self._trial_id = study.trials[number]._trial_id
+
+
+def trial_note(study: optuna.Study, number: int) -> str:
+    return get_note(Handle(study, number))  # type: ignore[arg-type]
+
+
+def edit_note(study: optuna.Study, number: int, body: str) -> None:
+    save_note(Handle(study, number), body)  # type: ignore[arg-type]
+
+
+def stored(study: optuna.Study) -> dict[str, Any]:
+    return study._storage.get_study_system_attrs(study._study_id)
+
+
+@explain_failures
+def objective(trial: optuna.Trial) -> float:
+    x = trial.suggest_float("x", 0, 10)
+    code = suggest_text(trial, "code", START, language="python", description="Defines f.")
+    if "oops" in code:
+        raise ValueError("oops is no name")
+    value = 0.5 if code == START else x
+    report_feedback(trial, f"f(1) is {value}")
+    return value
+
+
+def make_study(**where: Any) -> optuna.Study:
+    usage = Usage(prompt_tokens=1_000, cached_tokens=600, completion_tokens=100)
+    codes = ["a = 2", "oops", "a = 3"]
+    replies = [
+        Completion(
+            write_reply({"x": i + 1}, {"code": START.replace("a = 1", code)}, f"Try {code}."),
+            "gpt-x",
+            usage,
+        )
+        for i, code in enumerate(codes)
+    ]
+    sampler = LLMSampler(
+        "Make *f* good.\n\n1. Be quick.\n", model=ScriptedModel([*replies, ModelError("down")])
+    )
+    study = optuna.create_study(direction="maximize", sampler=sampler, **where)
+    study.optimize(objective, 5, catch=Exception)
+    return study
+
+
+@pytest.fixture
+def study() -> optuna.Study:
+    return make_study(study_name="it's")
+
+
+def test_the_note_of_a_proposal_says_why_and_what_it_changes(study: optuna.Study) -> None:
+    annotate(study)
+    parent = study.trials[3].user_attrs["llm:parent"]
+    before = get_texts(study.trials[parent])["code"].splitlines()[1]
+    note = trial_note(study, 3).split("\n\n")
+    assert note[1:3] == [
+        f"**3**, the best when it ended, proposed by gpt\\-x, from trial {parent}",
+        "> Try a \\= 3\\.",
+    ]
+    assert re.fullmatch(r"x \d\\\.\d+ → \*\*3\\\.0\*\*", note[3])
+    assert note[4] == f"**code**: what it changes in trial {parent}"
+    assert note[5] == (
+        f"```diff\n@@ -1,3 +1,3 @@\n def f(x):\n-{before}\n+    a = 3\n     return a\n```"
+    )
+    assert note[6:8] == ["**code**", "```python\n" + START.replace("1", "3") + "```"]
+    assert note[8:10] == ["**Feedback**", "```text\nf(1) is 3.0\n```"]
+    assert note[10].startswith(
+        "Cost: 1 call, 1,000 tokens sent (600 of them cached), 100 received, "
+    )
+
+
+def test_the_notes_of_a_start_and_of_failures_say_so(study: optuna.Study) -> None:
+    annotate(study)
+    start, failed, lost = (trial_note(study, number) for number in (0, 2, 4))
+    assert "**0.5**, the starting point\n\n**code**\n\n```python\n" + START in start
+    assert "diff" not in start
+    assert "**Failed**, proposed by gpt\\-x" in failed
+    assert "ValueError: oops is no name" in failed
+    assert "**Why the model's proposal was not used:** down" in lost
+
+
+def test_the_studys_note_tells_what_it_is_where_it_stands_and_how_to_go_on(
+    study: optuna.Study,
+) -> None:
+    annotate(study, prices=Prices(prompt=1, cached=0, completion=10))
+    note = get_note(study)
+    assert "## Task\n\nMake \\*f\\* good\\.\n\n1\\. Be quick\\.\n\nObjective:" in note
+    assert "Objective: maximize value" in note
+    assert "Trial 3: **3**, proposed by gpt\\-x, from trial" in note
+    assert "```python\n" + START.replace("1", "3") + "```" in note
+    assert "| 1 | 1 | 0 | model | Try a \\= 2\\. |" in note
+    assert "- x: float from 0\\.0 to 10\\.0" in note
+    assert "- code, a text in python: Defines f\\." in note
+    assert "3 complete, 2 failed" in note
+    assert "| model | 3 | 3 | 3,000 | 1,800 | 300 | 0.0 | 0.0042 |" in note
+    assert "| gpt\\-x | 3 | 3,000 | 1,800 | 300 | 0.0 | 0.0042 |" in note
+    assert 'study_name="it\'s"' in note
+
+
+def test_a_long_paragraph_is_shown_in_full_and_what_changes_in_it() -> None:
+    study = optuna.create_study()
+    sentences = [f"This is rule {i} of those that are to be kept to." for i in range(80)]
+    changed = " ".join([*sentences[:50], "This is a better rule.", *sentences[51:]])
+    for number, text in enumerate([" ".join(sentences), changed]):
+        attributes = {"prompt": text, "llm:texts": {"prompt": 1}}
+        parent = {"llm:parent": 0} if number else {}
+        study.add_trial(create_trial(value=-number, user_attrs=attributes | parent))
+    annotate(study)
+    assert changed in get_note(study).replace("\n", "")
+    diff = trial_note(study, 1).partition("```diff")[2].partition("```")[0]
+    signs = [line[:10] for line in diff.splitlines() if line[:1] in ("-", "+")]
+    assert signs == ["-This is r", "+This is a"]
+
+
+def test_annotating_again_writes_nothing(study: optuna.Study) -> None:
+    annotate(study)
+    before = stored(study)
+    annotate(study)
+    assert stored(study) == before
+
+
+def test_a_note_that_somebody_else_wrote_is_left_alone(study: optuna.Study) -> None:
+    save_note(study, "Mine.")
+    edit_note(study, 1, "Mine too.")
+    annotate(study)
+    edit_note(study, 2, trial_note(study, 2).partition("\n")[2])  # The line that says whose it is.
+    edit_note(study, 3, "")
+    study.optimize(objective, 1, catch=Exception)
+    annotate(study)
+    assert get_note(study) == "Mine."
+    assert trial_note(study, 1) == "Mine too."
+    assert trial_note(study, 2).startswith("\n**Failed**")
+    assert trial_note(study, 3) == ""
+
+
+def test_what_a_killed_worker_has_half_written_is_written_again(study: optuna.Study) -> None:
+    annotate(study)
+    whole = trial_note(study, 3)
+    edit_note(study, 3, whole[: len(whole) // 2])
+    annotate(study)
+    assert trial_note(study, 3) == whole
+
+
+def test_the_studys_note_follows_it(study: optuna.Study) -> None:
+    annotate(study)
+    study.add_trial(create_trial(value=9, user_attrs={"llm:source": "user"}))
+    annotate(study)
+    assert "Trial 5: **9**, enqueued by the user" in get_note(study)
+    assert "**9**, the best when it ended" in trial_note(study, 5)
+
+
+def make_long_study(n_trials: int, steps: int) -> optuna.Study:
+    """Texts of 5 kB, of which a line differs; every so many trials a better value."""
+    study = optuna.create_study(direction="maximize")
+    lines = [f"line {i} of a program\n" for i in range(200)]
+    for number in range(n_trials):
+        text = "".join([*lines[:100], f"step {number}\n", *lines[100:]])
+        attributes = {"code": text, "llm:texts": {"code": 1}, "llm:source": "model"}
+        if number:
+            attributes["llm:parent"] = number - 1
+        value = number if number % steps == 0 else -1
+        study.add_trial(create_trial(value=value, user_attrs=attributes))
+    return study
+
+
+def test_past_its_bound_only_the_best_get_a_note_and_then_none() -> None:
+    study = make_long_study(200, 5)
+    annotate(study, max_rows=60)
+    noted = [t.number for t in study.trials if trial_note(study, t.number)]
+    everyone = next(n for n in range(200) if n not in noted)
+    assert 10 < everyone < 20
+    assert all(number % 5 == 0 for number in noted if number > everyone)
+    assert noted[-1] > everyone + 20
+    rows = [key for key in stored(study) if key.startswith("dashboard:") and key[10].isdigit()]
+    assert 55 <= len(rows) <= 60
+    assert "line 199 of a program" in trial_note(study, 5)
+    assert "line 199 of a program" not in trial_note(study, noted[-1])
+    assert "+step 195" in get_note(study) or "step 195" in get_note(study)
+
+
+def test_notes_can_be_bounded_to_none() -> None:
+    study = make_long_study(3, 1)
+    annotate(study, max_rows=0)
+    assert "Trial 2" in get_note(study)
+    assert not trial_note(study, 2)
+    with pytest.raises(ValueError, match="max_rows must be 0 or more: -1"):
+        annotate(study, max_rows=-1)
+    with pytest.raises(ValueError, match="max_rows must be 0 or more: -1"):
+        DashboardNotes(max_rows=-1)
+
+
+def test_plots_are_few_rows_however_long_the_study() -> None:
+    study = make_long_study(3_000, 100)
+    annotate(study)
+    rows = [key for key in stored(study) if key.startswith("dashboard:plot_data:")]
+    assert {key.split(":")[2] for key in rows} == {"llm-sources", "llm-lineage", "llm-usage"}
+    assert len(rows) < 25
+
+
+def test_several_objectives_show_their_front() -> None:
+    study = optuna.create_study(directions=["minimize", "maximize"])
+    study.set_metric_names(["loss", "speed"])
+    for loss, speed in [(1, 1), (2, 3), (3, 2), (0.5, 0)]:
+        study.add_trial(create_trial(values=[loss, speed]))
+    annotate(study)
+    note = get_note(study)
+    assert "Objective: minimize loss, maximize speed" in note
+    assert "## Pareto front" in note
+    assert "Trial 1: **loss 2, speed 3**" in note
+    assert "Trial 2:" not in note
+    assert "on the Pareto front when it ended" in trial_note(study, 3)
+    assert "when it ended" not in trial_note(study, 2)
+
+
+def test_an_empty_study_has_a_note_and_no_plots() -> None:
+    study = optuna.create_study()
+    annotate(study)
+    assert "*None is complete yet.*" in get_note(study)
+    assert not [key for key in stored(study) if "plot" in key]
+
+
+def test_the_callback_annotates_at_once_where_trials_are_slow() -> None:
+    study = optuna.create_study()
+    notes = DashboardNotes()
+    seen = []
+
+    def look(study: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
+        seen.append(bool(trial_note(study, trial.number)))
+
+    deadline = time.monotonic() + 60
+    while seen.count(True) < 2:
+        assert time.monotonic() < deadline
+        study.optimize(lambda t: t.suggest_float("x", 0, 1), 1, callbacks=[notes, look])
+        time.sleep(3)
+    assert seen[0]
+
+
+def test_the_callback_makes_up_for_what_it_skips() -> None:
+    study = optuna.create_study()
+    study.optimize(
+        lambda t: t.suggest_float("x", 0, 1), 60, n_jobs=4, callbacks=[DashboardNotes()]
+    )
+    deadline = time.monotonic() + 30
+    while "60 complete" not in get_note(study):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+QUICK = """
+import sys, optuna
+from optuna_llm.dashboard import DashboardNotes
+study = optuna.load_study(study_name="s", storage=sys.argv[1])
+study.optimize(lambda t: t.suggest_float("x", 0, 1), 30, callbacks=[DashboardNotes()])
+"""
+
+
+def test_what_is_still_to_be_written_is_written_when_the_process_ends(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/study.db"
+    optuna.create_study(study_name="s", storage=url)
+    subprocess.run([sys.executable, "-c", QUICK, url], check=True, capture_output=True)
+    assert "30 complete" in get_note(optuna.load_study(study_name="s", storage=url))
+
+
+def test_workers_at_once_leave_what_one_would_have_written(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/study.db"
+    study = optuna.create_study(study_name="s", storage=url)
+    workers = [subprocess.Popen([sys.executable, "-c", QUICK, url]) for _ in range(3)]
+    assert [worker.wait(120) for worker in workers] == [0, 0, 0]
+    before = stored(study)
+    assert "90 complete" in get_note(study)
+    annotate(study)
+    assert stored(study) == before
+
+
+def test_the_callback_can_be_pickled() -> None:
+    notes = pickle.loads(pickle.dumps(DashboardNotes(max_rows=10)))
+    study = optuna.create_study()
+    study.optimize(lambda t: t.suggest_float("x", 0, 1), 1, callbacks=[notes])
+    assert "1 complete" in get_note(study)
+
+
+def test_without_plotly_there_are_notes_and_a_word_on_the_plots(
+    study: optuna.Study, monkeypatch: pytest.MonkeyPatch, logs: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setitem(sys.modules, "plotly.graph_objects", None)
+    annotate(study)
+    annotate(study)
+    assert get_note(study)
+    assert not [key for key in stored(study) if "plot" in key]
+    assert logs.text.count('pip install "optuna-llm[plots]"') == 1
+
+
+@pytest.fixture(params=["sqlite", "postgresql", "journal-file"])
+def address(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    if request.param == "postgresql":
+        with new_database(POSTGRESQL, '"') as url:
+            yield url
+    elif request.param == "sqlite":
+        yield f"sqlite:///{tmp_path}/study.db"
+    else:
+        yield f"journal-file:{tmp_path}/study.log"
+
+
+def test_notes_and_plots_are_read_by_the_dashboard_from_each_storage(address: str) -> None:
+    make_study(study_name="s", storage=open_storage(address))
+    study = optuna.load_study(study_name="s", storage=open_storage(address))
+    annotate(study)
+    storage = open_storage(address)
+    app = optuna_dashboard.wsgi(storage)
+    answer = request(app, f"/api/studies/{study._study_id}")
+    assert answer["note"]["body"] == get_note(study)
+    assert [t["note"]["body"] for t in answer["trials"]] == [
+        trial_note(study, n) for n in range(5)
+    ]
+    assert all("(end)" in t["note"]["body"] for t in answer["trials"])
+    ids = {plot["id"] for plot in answer["plotly_graph_objects"]}
+    assert ids == {"llm-sources", "llm-lineage", "llm-usage"}
+    # What the dashboard's own charts can have as an axis.
+    axes = {a["key"] for a in answer["union_user_attrs"] if a["sortable"]}
+    counts = {"prompt_tokens", "cached_tokens", "completion_tokens", "calls", "seconds", "parent"}
+    assert axes == {f"llm:{name}" for name in counts}
+
+
+def test_served_by_us_pages_get_long_attributes_cut_and_downloads_whole(tmp_path: Path) -> None:
+    study = optuna.create_study(storage=f"sqlite:///{tmp_path}/study.db")
+    text = "x = 字\n" * 100
+    study.add_trial(create_trial(value=1, user_attrs={"code": text, "short": "y" * 300}))
+    app = shorten_attributes(optuna_dashboard.wsgi(study._storage))
+    path = f"/api/studies/{study._study_id}"
+    answer = request(app, path)
+    for trial in (*answer["trials"], *answer["best_trials"]):
+        attributes = {a["key"]: a["value"] for a in trial["user_attrs"]}
+        assert attributes == {"code": text[:60] + " [… 600 characters]", "short": "y" * 300}
+    assert answer["plotly_graph_objects"] == []
+    assert request(app, "/api/studies/99") == {"reason": "study_id=99 is not found"}
+    assert request(app, "/api/studies")["study_summaries"]
+    assert text in download(app, f"/csv/{study._study_id}")
+
+
+def download(app: Any, path: str) -> str:
+    """What the dashboard's server answers."""
+    environ: dict[str, Any] = {"PATH_INFO": path, "REQUEST_METHOD": "GET"}
+    setup_testing_defaults(environ)
+    body: bytes = b"".join(app(environ, lambda *_: None))
+    return body.decode()
+
+
+def request(app: Any, path: str) -> Any:
+    return json.loads(download(app, path))

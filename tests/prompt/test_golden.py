@@ -1,0 +1,188 @@
+"""Whole prompts, pinned to the letter.
+
+After a change that is meant: ``UPDATE_GOLDEN=1 pytest tests/prompt/test_golden.py``, and read the
+difference as a model would.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+import os
+from pathlib import Path
+import re
+from typing import Any
+
+import optuna
+import pytest
+from test_prompt import make_study as make_mixed_study
+from test_prompt import propose
+from test_prompt import REPLIES
+
+from optuna_llm import LLMSampler
+from optuna_llm import report_feedback
+from optuna_llm import suggest_text
+from optuna_llm._reply.edits import Edit
+from optuna_llm._reply.edits import write_edits
+from optuna_llm.testing import ScriptedModel
+from optuna_llm.testing import write_reply
+
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+def make_study(model: ScriptedModel, task: str, **arguments: Any) -> optuna.Study:
+    return optuna.create_study(sampler=LLMSampler(task, model=model, seed=1), **arguments)
+
+
+def ask_mixed() -> ScriptedModel:
+    model = ScriptedModel([*REPLIES, propose({"rounding": "none", "scale": 1.1}, "x", "")])
+    make_mixed_study(model, n_trials=7)
+    return model
+
+
+def ask_text() -> ScriptedModel:
+    """Prose, with the same feedback twice and a text that came up before."""
+    lines = ["A man, a plan.", "Never odd or even?", "A man, a plan, a canal.", "Was it a car?"]
+    notes = "It does not read the same backwards: the letters differ in the first half of it."
+
+    def objective(trial: optuna.Trial) -> float:
+        text = suggest_text(trial, "sentence", "Hello world.", description="One sentence.")
+        report_feedback(trial, notes if trial.number else "Too plain.")
+        return len(set(text))
+
+    model = ScriptedModel(
+        [write_reply(texts={"sentence": line}, rationale=f"Try {line[:5]}.") for line in lines]
+    )
+    study = make_study(model, "Find a long palindrome.", direction="maximize")
+    study.optimize(objective, n_trials=5)
+    return model
+
+
+def ask_numbers() -> ScriptedModel:
+    def objective(trial: optuna.Trial) -> float:
+        lr = trial.suggest_float("lr", 1e-5, 1e-1, log=True)
+        depth = trial.suggest_int("depth", 2, 8, step=2)
+        return lr * depth + (trial.suggest_categorical("act", ["relu", "tanh"]) == "tanh")
+
+    values = [(0.01, 4, "relu"), (0.003, 4, "relu"), (0.001, 2, "tanh"), (0.002, 2, "relu")]
+    replies = [
+        write_reply({"lr": lr, "depth": depth, "act": act}, rationale=f"Slower: {lr}.")
+        for lr, depth, act in values
+    ]
+    model = ScriptedModel(replies)
+    study = make_study(model, "Tune a network.")
+    study.enqueue_trial({"lr": 0.05, "depth": 8, "act": "relu"})
+    study.optimize(objective, n_trials=5)
+    return model
+
+
+PROGRAM = "".join(f"def step_{i}(x):\n    return x * {i} + 0.5\n\n\n" for i in range(40))
+
+
+def answer_with(edit: Edit, of: int, rationale: str = "") -> str:
+    block = f'<edit name="code" of="{of}">\n{write_edits([edit])}\n</edit>'
+    return f'<rationale>{rationale}</rationale>\n<numbers>{{"k": 3}}</numbers>\n{block}'
+
+
+def ask_with_edits() -> ScriptedModel:
+    """A long program that is edited, and at last an edit whose lines are not there."""
+
+    def objective(trial: optuna.Trial) -> float:
+        k = trial.suggest_int("k", 1, 9)
+        text = suggest_text(trial, "code", PROGRAM, language="python", description="Steps.")
+        report_feedback(trial, f"{text.count('0.5')} halves are left.")
+        return text.count("0.5") + k / 10
+
+    model = ScriptedModel(
+        [
+            answer_with(Edit("    return x * 7 + 0.5", "    return x * 7"), 0, "One less."),
+            answer_with(Edit("    return x * 8 + 0.5", "    return x * 8"), 1, "Another one."),
+            answer_with(Edit("    return x * 9 - 0.5", "    return x * 9"), 2),
+            answer_with(Edit("    return x * 9 + 0.5", "    return x * 9"), 2),
+        ]
+    )
+    study = make_study(model, "Remove the halves.")
+    study.enqueue_trial({"k": 5})
+    study.optimize(objective, n_trials=4)
+    assert [t.user_attrs.get("llm:parent") for t in study.trials] == [None, 0, 1, 2]
+    assert study.trials[3].value == 37.3
+    return model
+
+
+def ask_for_several_objectives() -> ScriptedModel:
+    def objective(trial: optuna.Trial) -> tuple[float, float]:
+        x = trial.suggest_float("x", 0, 10)
+        y = trial.suggest_float("y", 0, 10)
+        # As a sampler's constraints_func would write it, in every version of Optuna.
+        trial.storage.set_trial_system_attr(trial._trial_id, "constraints", [4 - x - y])
+        return x * x + y, y * y + x
+
+    points = [(1, 1), (3, 2), (2, 3), (4, 1), (5, 5)]
+    model = ScriptedModel([write_reply({"x": x, "y": y}, rationale="A point.") for x, y in points])
+    study = make_study(model, "Trade time for memory.", directions=["minimize", "minimize"])
+    study.set_metric_names(["time", "memory"])
+    study.enqueue_trial({"x": 6, "y": 6})
+    study.optimize(objective, n_trials=6)
+    return model
+
+
+def ask_on_a_plateau() -> ScriptedModel:
+    def objective(trial: optuna.Trial) -> float:
+        x = trial.suggest_int("x", 0, 100)
+        return abs(x - 40) if trial.number < 3 else 50 + x
+
+    ideas = ["Go up.", "Half way.", *["Near the best."] * 4, "Far off.", "The other end.", "Odd."]
+    values = [30, 38, 37, 39, 36, 35, 90, 5, 51, 40, 34, 33]
+    replies = [
+        write_reply({"x": x}, rationale=ideas[min(i, len(ideas) - 1)])
+        for i, x in enumerate(values)
+    ]
+    model = ScriptedModel(replies)
+    study = make_study(model, "Find it.")
+    study.enqueue_trial({"x": 20})
+    study.optimize(objective, n_trials=len(values) + 1)
+    return model
+
+
+def ask_beside_four_workers() -> ScriptedModel:
+    """Three others run; one of them has no values yet."""
+
+    def objective(trial: optuna.Trial) -> float:
+        suggest_text(trial, "code", "a = 0\nb = 0", language="python")
+        return trial.suggest_float("x", 0, 1)
+
+    codes = ["a = 1\nb = 0", "a = 1\nb = 2", "a = 3\nb = 0", "a = 4\nb = 4"]
+    model = ScriptedModel(
+        [write_reply({"x": i / 8}, {"code": code}) for i, code in enumerate(codes)]
+    )
+    study = make_study(model, "Small.")
+    study.enqueue_trial({"x": 0.5}, user_attrs={"code": "a = 0\nb = 0"})
+    study.optimize(objective, n_trials=2)
+    running = [study.ask() for _ in range(3)]
+    for trial in running[:2]:
+        objective(trial)
+    study.optimize(objective, n_trials=1)
+    return model
+
+
+SCENES: dict[str, Callable[[], ScriptedModel]] = {
+    "mixed": ask_mixed,
+    "text": ask_text,
+    "numbers": ask_numbers,
+    "edits": ask_with_edits,
+    "objectives": ask_for_several_objectives,
+    "plateau": ask_on_a_plateau,
+    "workers": ask_beside_four_workers,
+}
+
+
+@pytest.mark.parametrize("scene", SCENES)
+def test_a_whole_prompt_reads_as_it_is_pinned(scene: str) -> None:
+    system, user = SCENES[scene]().calls[-1]
+    prompt = f"--- system\n{system.content}--- user\n{user.content}"
+    prompt = re.sub(r'File ".*/tests/(.*/)?', 'File "tests/', prompt)
+    prompt = re.sub(r", line \d+, in", ", line 1, in", prompt)
+    path = GOLDEN / f"{scene}.md"
+    if os.environ.get("UPDATE_GOLDEN"):
+        path.write_text(prompt)
+    assert prompt == path.read_text()

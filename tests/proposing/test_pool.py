@@ -1,0 +1,382 @@
+"""Proposals that are asked for ahead of the trials that use them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Iterator
+from collections.abc import Sequence
+import itertools
+import os
+import pickle
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from typing import Any
+
+import optuna
+from optuna.trial import TrialState
+import pytest
+from waiting import wait_for
+
+from optuna_llm import get_texts
+from optuna_llm import LLMError
+from optuna_llm import LLMSampler
+from optuna_llm import Message
+from optuna_llm import ModelError
+from optuna_llm import ModelSetupError
+from optuna_llm import OpenAIModel
+from optuna_llm import suggest_text
+from optuna_llm import Usage
+from optuna_llm._proposing import pool
+from optuna_llm._records import Completion
+from optuna_llm.testing import ScriptedModel
+from optuna_llm.testing import write_reply
+
+
+USAGE = Usage(prompt_tokens=100, completion_tokens=10)
+
+
+class Counter:
+    """Answers with 1, 2, 3, …; each ``gate`` call may hold it up."""
+
+    def __init__(self, per_call: int = 1, gate: Callable[[], object] = lambda: None) -> None:
+        self._numbers = itertools.count(1)
+        self._lock = threading.Lock()
+        self._gate = gate
+        self._per_call = per_call
+        self._n_running = 0
+        self.most_at_once = 0
+        self.prompts: list[str] = []
+
+    def complete(self, messages: Sequence[Message]) -> Completion:
+        with self._lock:
+            self._n_running += 1
+            self.most_at_once = max(self.most_at_once, self._n_running)
+            self.prompts.append(messages[1].content)
+            replies = [write_reply({"x": next(self._numbers)}) for _ in range(self._per_call)]
+        self._gate()
+        with self._lock:
+            self._n_running -= 1
+        if self._per_call > 1:
+            replies = [f"<proposal>\n{reply}\n</proposal>" for reply in replies]
+        return Completion("\n".join(replies), "counter", USAGE)
+
+
+def objective(trial: optuna.Trial) -> float:
+    return trial.suggest_int("x", 0, 1_000) ** 2
+
+
+def make_study(model: Any, **arguments: Any) -> optuna.Study:
+    sampler = LLMSampler(model=model, seed=0, **arguments)
+    study = optuna.create_study(sampler=sampler)
+    study.enqueue_trial({"x": 0})
+    return study
+
+
+def threads() -> list[str]:
+    return [t.name for t in threading.enumerate() if t.name.startswith("optuna_llm")]
+
+
+@pytest.fixture(autouse=True)
+def _nothing_runs_on(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(pool, "IDLE_SECONDS", 0.05)
+    yield
+    wait_for(lambda: not threads())
+
+
+def test_the_next_proposal_is_asked_for_while_the_objective_runs() -> None:
+    model = Counter()
+
+    def patient(trial: optuna.Trial) -> float:
+        value = objective(trial)
+        if trial.number:
+            # Trial 1 asks for itself; from then on a call is always one trial ahead.
+            wait_for(lambda: len(model.prompts) == trial.number + 1)
+        return value
+
+    study = make_study(model, prefetch=1)
+    study.optimize(patient, n_trials=5)
+    assert [t.params["x"] for t in study.trials] == [0, 1, 2, 3, 4]
+    # What runs is told, though its number was not stored yet when the call was made.
+    assert '## Trial 2: running\nnumbers: {"x": 2}' in model.prompts[2]
+    assert "# Now\n\nPropose trial 3, to beat trial 0." in model.prompts[2]
+
+
+def test_nothing_is_asked_ahead_of_a_first_trial_that_may_have_more_parameters() -> None:
+    answers = itertools.count(1)
+
+    def answer(messages: Sequence[Message]) -> str:
+        number = next(answers)
+        numbers = {"x": number / 100} if "<numbers>" in messages[0].content else {}
+        return write_reply(numbers, {"code": f"y = {number}"})
+
+    sampler = LLMSampler(model=ScriptedModel(answer), prefetch=2)
+    study = optuna.create_study(sampler=sampler)
+    first, second = study.ask(), study.ask()
+    for trial in (first, second):
+        suggest_text(trial, "code", "y = 0")
+    assert get_texts(second) == {"code": "y = 1"}
+    for trial in (first, second):
+        study.tell(trial, trial.suggest_float("x", 0, 1))
+    trial = study.ask()
+    suggest_text(trial, "code", "y = 0")
+    trial.suggest_float("x", 0, 1)
+    assert trial.user_attrs["llm:calls"] == 1
+
+
+def test_several_proposals_come_in_one_reply_which_is_paid_for_once() -> None:
+    model = Counter(per_call=3)
+    study = make_study(model, proposals_per_call=3)
+    study.optimize(objective, n_trials=7)
+    assert [t.params["x"] for t in study.trials] == list(range(7))
+    assert len(model.prompts) == 2
+    assert "Propose trials 1 to 3" in model.prompts[0]
+    calls = [t.user_attrs.get("llm:calls") for t in study.trials]
+    assert calls == [None, 1, 0, 0, 1, 0, 0]
+    tokens = [t.user_attrs.get("llm:prompt_tokens", 0) for t in study.trials]
+    assert tokens == [0, 100, 0, 0, 100, 0, 0]
+
+
+def test_what_is_at_hand_is_told_to_the_model_and_not_to_be_repeated() -> None:
+    texts = ["Hello there", "Good morning", "Good day to you"]
+    proposals = [write_reply(texts={"code": text}) for text in texts[:2]]
+    first = "\n".join(f"<proposal>\n{p}\n</proposal>" for p in [*proposals, proposals[0]])
+    model = ScriptedModel([first, write_reply(texts={"code": texts[2]})])
+    done = threading.Event()
+
+    def talk(trial: optuna.Trial) -> float:
+        text = suggest_text(trial, "code", "Hi")
+        if trial.number == 1:
+            wait_for(lambda: len(model.calls) == 2)
+            wait_for(lambda: len(threads()) == 0)
+            done.set()
+        return len(text)
+
+    study = make_study(model, prefetch=2, proposals_per_call=2)
+    study.optimize(talk, n_trials=4)
+    assert done.is_set()
+    assert [get_texts(t)["code"] for t in study.trials] == ["Hi", *texts]
+    user = model.calls[1][1].content
+    assert "## About to begin\ncode:\n```\nGood morning\n```" in user
+    assert "## Trial 1: running\ncode:\n```\nHello there\n```" in user
+
+
+def test_a_proposal_that_was_tried_meanwhile_is_dropped_and_paid_for() -> None:
+    model = Counter(per_call=3)
+    study = make_study(model, proposals_per_call=3)
+    study.optimize(objective, n_trials=2)
+    other = optuna.create_trial(
+        params={"x": 2}, distributions=study.trials[1].distributions, value=4.0
+    )
+    study.add_trial(other)
+    study.optimize(objective, n_trials=2)
+    assert [t.params["x"] for t in study.trials] == [0, 1, 2, 3, 4]
+    assert sum(t.user_attrs.get("llm:calls", 0) for t in study.trials) == len(model.prompts) == 2
+
+
+def test_a_proposal_for_other_parameters_is_dropped() -> None:
+    values = itertools.count(1)
+
+    def answer(messages: Sequence[Message]) -> str:
+        number = next(values)
+        return write_reply({"x": -number if "-20" in messages[0].content else number})
+
+    def patient(trial: optuna.Trial) -> float:
+        x = trial.suggest_int("x", *bounds)
+        wait_for(lambda: len(model.calls) > 0 and not threads())
+        return x
+
+    bounds = (0, 1_000)
+    model = ScriptedModel(answer)
+    sampler = LLMSampler(model=model, prefetch=1)
+    study = optuna.create_study(sampler=sampler)
+    study.enqueue_trial({"x": 0})
+    study.optimize(objective, n_trials=1)
+    study.optimize(patient, n_trials=1)
+    assert len(model.calls) == 2
+    bounds = (-20, -1)
+    study.enqueue_trial({"x": -20})
+    study.optimize(patient, n_trials=2)
+    # The 2 that was at hand is of no use in the new range.
+    assert [t.params["x"] for t in study.trials] == [0, 1, -20, -3]
+    assert study.trials[3].user_attrs["llm:calls"] == 2
+
+
+@pytest.mark.parametrize("limit", [1, 2])
+def test_calls_at_the_same_time_are_capped(limit: int) -> None:
+    for arguments in ({"prefetch": 8}, {}):
+        model = Counter(gate=lambda: time.sleep(0.02))
+        study = make_study(model, max_concurrent_calls=limit, **arguments)
+        study.optimize(objective, n_trials=20, n_jobs=8)
+        assert model.most_at_once == limit
+        assert len({t.params["x"] for t in study.trials}) == 20
+
+
+def test_many_threads_share_what_was_asked_for_and_try_nothing_twice() -> None:
+    model = Counter(per_call=4, gate=lambda: time.sleep(0.01))
+    study = make_study(model, prefetch=8, proposals_per_call=4)
+    study.optimize(objective, n_trials=200, n_jobs=8)
+    values = [t.params["x"] for t in study.trials]
+    assert len(set(values)) == len(values) == 200
+    # No more was asked for than was to be at hand at the end.
+    assert len(model.prompts) * 4 <= 200 + 8 + 8 * 4
+
+
+def test_a_failure_ahead_is_nobodys_and_one_that_is_waited_for_is_the_trials() -> None:
+    replies = iter([write_reply({"x": 1}), ModelError("down"), write_reply({"x": 2})])
+    model = ScriptedModel(lambda _: next(replies, ModelError("down for good")))
+    study = make_study(model, prefetch=1)
+
+    def patient(trial: optuna.Trial) -> float:
+        value = objective(trial)
+        if trial.number == 1:
+            wait_for(lambda: len(model.calls) == 2 and not threads())
+        return value
+
+    study.optimize(patient, n_trials=4)
+    sources = [t.user_attrs.get("llm:source") for t in study.trials]
+    assert sources == ["user", "model", "model", "fallback"]
+    assert study.trials[3].user_attrs["llm:error"] == "down for good"
+
+
+def test_what_a_users_model_raises_ends_the_trial_that_waits_for_it() -> None:
+    def fail(messages: Sequence[Message]) -> str:
+        raise ZeroDivisionError("a bug")
+
+    study = make_study(fail, prefetch=2)
+    with pytest.raises(ZeroDivisionError, match="a bug"):
+        study.optimize(objective, n_trials=3)
+    study = make_study(ScriptedModel(lambda _: ModelSetupError("wrong key")), prefetch=2)
+    with pytest.raises(ModelSetupError, match="wrong key"):
+        study.optimize(objective, n_trials=3)
+
+
+def test_values_of_the_user_are_asked_for_by_themselves() -> None:
+    model = ScriptedModel(lambda m: write_reply({"y": 0.5}) if '"x"' not in m[0].content else "?")
+
+    def both(trial: optuna.Trial) -> float:
+        return objective(trial) + trial.suggest_float("y", 0, 1)
+
+    study = optuna.create_study(sampler=LLMSampler(model=model, prefetch=1))
+    study.enqueue_trial({"x": 0, "y": 0})
+    study.enqueue_trial({"x": 1})
+    study.optimize(both, n_trials=2)
+    assert study.trials[1].params == {"x": 1, "y": 0.5}
+
+
+def test_the_pool_is_left_out_of_pickles_and_copies() -> None:
+    study = make_study("offline", prefetch=2, proposals_per_call=2, max_concurrent_calls=1)
+    study.optimize(objective, n_trials=3)
+    copy = pickle.loads(pickle.dumps(study))
+    copy.optimize(objective, n_trials=3)
+    assert {t.state for t in copy.trials} == {TrialState.COMPLETE}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("prefetch", -1), ("proposals_per_call", 0), ("max_concurrent_calls", 0)]
+)
+def test_a_number_out_of_range_is_named(name: str, value: int) -> None:
+    arguments: dict[str, Any] = {name: value}
+    with pytest.raises(ValueError, match=f"{name} must be . or more: {value}"):
+        LLMSampler(model="offline", **arguments)
+
+
+class Silence:
+    """A server that answers the first call and is silent from then on."""
+
+    def __init__(self) -> None:
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}/v1"
+        self.n_requests = 0
+        self.unanswered: set[socket.socket] = set()
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        while True:
+            connection, _ = self._listener.accept()
+            threading.Thread(target=self._serve, args=[connection], daemon=True).start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        received = b""
+        while data := connection.recv(65536):
+            received += data
+            if not received.endswith(b"}"):
+                continue
+            received = b""
+            self.n_requests += 1
+            self.unanswered.add(connection)
+            if self.n_requests == 1:
+                text = write_reply({"x": 1}).replace('"', '\\"').replace("\n", "\\n")
+                body = b'{"model": "m", "choices": [{"message": {"content": "%s"}}]}'
+                body = body.replace(b"%s", text.encode())
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body))
+                connection.sendall(body)
+                self.unanswered.remove(connection)
+        self.unanswered.discard(connection)
+
+
+def end_by_stop(study: optuna.Study) -> None:
+    study.optimize(lambda t: (objective(t), study.stop() if t.number else 0)[0], n_trials=9)
+
+
+def end_by_count(study: optuna.Study) -> None:
+    study.optimize(objective, n_trials=2)
+
+
+def end_by_exception(study: optuna.Study) -> None:
+    with pytest.raises(ZeroDivisionError):
+        study.optimize(lambda t: objective(t) / (t.number < 1), n_trials=9)
+
+
+def end_by_interrupt(study: optuna.Study) -> None:
+    def interrupted(trial: optuna.Trial) -> float:
+        if trial.number == 2:
+            raise AssertionError("It has no values.")
+        if trial.number == 1:
+            # It comes while trial 2 waits for its values.
+            threading.Timer(0.3, os.kill, [os.getpid(), signal.SIGINT]).start()
+        return objective(trial)
+
+    with pytest.raises(KeyboardInterrupt):
+        study.optimize(lambda t: objective(t) if t.number != 1 else interrupted(t), n_trials=9)
+    assert study.trials[2].state == TrialState.FAIL
+
+
+@pytest.mark.parametrize("end", [end_by_stop, end_by_count, end_by_exception, end_by_interrupt])
+def test_however_a_study_ends_no_call_runs_on(end: Callable[[optuna.Study], None]) -> None:
+    server = Silence()
+    study = make_study(OpenAIModel("m", base_url=server.url), prefetch=3)
+    end(study)
+    wait_for(lambda: not threads())
+    wait_for(lambda: not server.unanswered)
+    requests = server.n_requests
+    time.sleep(0.2)
+    assert server.n_requests == requests
+
+
+def test_a_process_ends_though_calls_are_under_way() -> None:
+    server = Silence()
+    code = f"""
+import optuna
+from optuna_llm import LLMSampler, OpenAIModel
+model = OpenAIModel("m", base_url={server.url!r})
+study = optuna.create_study(sampler=LLMSampler(model=model, prefetch=3))
+study.enqueue_trial({{"x": 0}})
+study.optimize(lambda t: t.suggest_int("x", 0, 1000), n_trials=2)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=30)
+    wait_for(lambda: not server.unanswered)
+
+
+def test_a_model_error_ahead_of_a_text_fails_its_trial_only() -> None:
+    replies = iter(
+        [write_reply(texts={"code": "b"}), "?", "?", "?", write_reply(texts={"code": "c"})]
+    )
+    model = ScriptedModel(lambda _: next(replies))
+    study = make_study(model, proposals_per_call=2)
+    study.optimize(lambda t: len(suggest_text(t, "code", "a")), n_trials=4, catch=LLMError)
+    states = [t.state for t in study.trials]
+    assert states == [TrialState.COMPLETE] * 2 + [TrialState.FAIL, TrialState.COMPLETE]

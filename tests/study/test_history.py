@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+from typing import Any
+
+import optuna
+from optuna.distributions import CategoricalDistribution
+from optuna.distributions import FloatDistribution
+from optuna.distributions import IntDistribution
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial
+from optuna.trial import TrialState
+import pytest
+
+from optuna_llm._study.history import History
+from optuna_llm._study.history import spread
+
+
+MINIMIZE, MAXIMIZE = StudyDirection.MINIMIZE, StudyDirection.MAXIMIZE
+SPACE = {
+    "x": FloatDistribution(0, 10),
+    "kind": CategoricalDistribution(["a", "b"]),
+    "n": IntDistribution(0, 5),
+}
+
+
+def trial(number: int, state: TrialState = TrialState.COMPLETE, **fields: Any) -> FrozenTrial:
+    params = fields.pop("params", {"x": float(number)})
+    if state == TrialState.COMPLETE:
+        fields.setdefault("values", [float(number)])
+    made = optuna.trial.create_trial(
+        state=state, params=params, distributions={name: SPACE[name] for name in params}, **fields
+    )
+    made.number = number
+    return made
+
+
+def read(*trials: FrozenTrial, directions: Any = (MINIMIZE,)) -> History:
+    history = History(list(directions))
+    history.update(trials)
+    return history
+
+
+def numbers(records: Any) -> list[int]:
+    return [record.number for record in records]
+
+
+def test_a_claim_of_another_running_trial_is_found_beside_ones_own() -> None:
+    claimed = {"user_attrs": {"llm:claim": "c"}, "params": {}}
+    history = read(*(trial(n, TrialState.RUNNING, **claimed) for n in (3, 4)))
+    assert history.find_claim("c", but=3) == 4
+    assert history.find_claim("c", but=4) == 3
+    assert history.find_claim("d", but=3) is None
+    # Once they have ended their values are what counts.
+    history.update([trial(3), trial(4)])
+    assert history.find_claim("c", but=5) is None
+
+
+@pytest.mark.parametrize(
+    ("direction", "leaders"), [(MINIMIZE, [4, 3, 2, 1, 0]), (MAXIMIZE, [5, 6, 7, 8, 9])]
+)
+def test_leaders_are_the_best_few_the_best_last(direction: Any, leaders: list[int]) -> None:
+    assert numbers(read(*map(trial, range(10)), directions=[direction]).leaders) == leaders
+
+
+def test_leaders_are_feasible_if_any_is_else_the_least_violated() -> None:
+    def constrained(number: int, value: float) -> FrozenTrial:
+        return trial(number, system_attrs={"constraints": [value]})
+
+    assert numbers(read(constrained(0, 3.0), constrained(1, 1.0)).leaders) == [0, 1]
+    assert numbers(read(constrained(0, 3.0), constrained(1, -1.0)).leaders) == [1]
+
+
+def test_leaders_of_several_objectives_are_its_front() -> None:
+    points = [(0, 9), (5, 5), (9, 0), (6, 6), (5, 5), (1, 8)]
+    trials = [trial(i, values=point) for i, point in enumerate(points)]
+    front = read(*trials, directions=[MINIMIZE, MINIMIZE]).leaders
+    assert sorted(numbers(front)) == [0, 1, 2, 4, 5]
+
+
+def test_a_large_front_is_shown_from_end_to_end() -> None:
+    assert spread(list(range(100)), 5) == [0, 25, 50, 74, 99]  # type: ignore[arg-type, comparison-overlap]
+
+
+def test_finished_trials_are_read_once_in_the_order_they_ended() -> None:
+    history = History([MINIMIZE])
+    running = trial(0, TrialState.RUNNING)
+    history.update([running, trial(1)])
+    history.update([trial(0), trial(1), trial(2, TrialState.WAITING)])
+    assert numbers(history.finished) == [1, 0]
+    assert history.running == []
+
+
+def test_a_trial_that_failed_before_it_had_values_says_nothing() -> None:
+    history = read(trial(0, TrialState.FAIL, params={}), trial(1, TrialState.FAIL))
+    assert numbers(history.finished) == [1]
+    assert history.leaders == []
+
+
+def test_a_trial_still_short_of_values_is_no_repeat_of_one_with_all() -> None:
+    whole = trial(0, params={"kind": "a", "n": 1})
+    begun = trial(1, TrialState.RUNNING, params={"kind": "b"})
+    failed = trial(2, TrialState.FAIL, params={"kind": "b"})
+    history = read(whole, begun, failed)
+    assert history.find_equal({"kind": "b", "n": 1}, {}, but=9) is None
+    assert history.find_equal({"kind": "a", "n": 1}, {}, but=9) == 0
+
+
+def test_what_a_trial_would_not_ask_for_makes_no_new_one() -> None:
+    history = read(trial(0, params={"kind": "a"}), trial(1, params={"kind": "b", "n": 1}))
+    assert history.find_equal({"kind": "a", "n": 5}, {}, but=9) == 0
+    assert history.find_equal({"kind": "b", "n": 5}, {}, but=9) is None
+
+
+def test_conditional_is_what_some_trial_did_without() -> None:
+    history = read(
+        trial(0, params={"kind": "a"}),
+        trial(1, params={"kind": "b", "n": 1}),
+        trial(2, TrialState.FAIL, params={}),
+    )
+    assert history.conditional == {"n"}
+    assert history.space.keys() == {"kind", "n"}
+
+
+def test_a_space_of_steps_is_exhausted_when_each_point_is_tried() -> None:
+    space = {"kind": SPACE["kind"]}
+    first, second = trial(0, params={"kind": "a"}), trial(1, params={"kind": "b"})
+    assert not read(first).is_exhausted(space)
+    assert read(first, second).is_exhausted(space)
+    assert not read(trial(0)).is_exhausted({"x": SPACE["x"]})
