@@ -14,7 +14,7 @@ from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
 
-Number: TypeAlias = float | int | str | bool | None
+ParamValue: TypeAlias = float | int | str | bool | None
 """A value of a number parameter; categorical choices make it more than a number."""
 
 Source: TypeAlias = Literal["initial", "model", "base", "fallback", "user"]
@@ -95,7 +95,7 @@ class Problem:
     Attributes:
         task: The user's words on what the study is about.
         objectives: Name and direction of each objective.
-        numbers: The number parameters to be decided.
+        space: The number parameters to be decided: name to distribution.
         texts: The text parameters to be decided.
         conditional: Names of parameters that some trials do without.
         constrained: Whether trials can be infeasible.
@@ -106,7 +106,7 @@ class Problem:
 
     task: str
     objectives: Sequence[tuple[str, StudyDirection]]
-    numbers: Mapping[str, BaseDistribution]
+    space: Mapping[str, BaseDistribution]
     texts: Sequence[TextParameter]
     conditional: frozenset[str] = frozenset()
     constrained: bool = False
@@ -124,7 +124,7 @@ class TrialRecord:
         state: COMPLETE, PRUNED, FAIL or RUNNING.
         values: One value per objective; None where the trial has none. Of a pruned trial the
             value last reported.
-        numbers: Values of the number parameters that have more than one value to take.
+        params: Values of the number parameters that have more than one value to take.
         texts: Values of the text parameters.
         step: The last step a pruned trial reported; None where it reported none.
         constraints: Constraint values, infeasible above 0.
@@ -136,7 +136,7 @@ class TrialRecord:
     number: int
     state: TrialState
     values: tuple[float, ...] | None = None
-    numbers: Mapping[str, Number] = field(default_factory=dict)
+    params: Mapping[str, ParamValue] = field(default_factory=dict)
     texts: Mapping[str, str] = field(default_factory=dict)
     step: int | None = None
     constraints: Mapping[str, float] = field(default_factory=dict)
@@ -155,13 +155,13 @@ class Proposal:
     """The validated values for one trial that a reply holds.
 
     Attributes:
-        numbers: Values of the number parameters.
+        params: Values of the number parameters.
         texts: Values of the text parameters.
         rationale: The model's words on why.
         parent: Number of the trial whose text was edited; None if the texts were sent whole.
     """
 
-    numbers: Mapping[str, Number]
+    params: Mapping[str, ParamValue]
     texts: Mapping[str, str]
     rationale: str = ""
     parent: int | None = None

@@ -231,7 +231,7 @@ class LLMSampler(BaseSampler):
             self._tell(whole, trial, view, _answer_attributes(answer))
             if isinstance(answer.outcome, Proposal):
                 source = "model"
-                values = answer.outcome.numbers
+                values = answer.outcome.params
             elif isinstance(answer.outcome, ModelSetupError):
                 _stop(whole)
                 raise answer.outcome

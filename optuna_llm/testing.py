@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 from optuna_llm._records import Completion
 from optuna_llm._records import Message
-from optuna_llm._records import Number
+from optuna_llm._records import ParamValue
 
 
 Reply: TypeAlias = str | Completion | Exception
@@ -59,7 +59,7 @@ class ScriptedModel:
 
 
 def write_reply(
-    numbers: Mapping[str, Number] | None = None,
+    numbers: Mapping[str, ParamValue] | None = None,
     texts: Mapping[str, str] | None = None,
     rationale: str = "",
 ) -> str:

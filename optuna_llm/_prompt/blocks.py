@@ -15,7 +15,7 @@ from optuna_llm._quoting import diff_texts
 from optuna_llm._quoting import fence_text
 from optuna_llm._quoting import one_line
 from optuna_llm._quoting import shorten
-from optuna_llm._records import Number
+from optuna_llm._records import ParamValue
 from optuna_llm._records import TrialRecord
 from optuna_llm._study.distributions import write_number
 
@@ -45,8 +45,8 @@ def render_trial(
     """
     title = f"Trial {record.number}: {_describe_result(record, objectives)}"
     lines = [f"## {_ABOUT_TO_BEGIN if record.state == TrialState.WAITING else title}"]
-    if record.numbers:
-        lines.append(f"numbers: {write_numbers(record.numbers)}")
+    if record.params:
+        lines.append(f"numbers: {write_numbers(record.params)}")
     if record.constraints:
         lines.append(f"constraints: {write_numbers(record.constraints)}")
     if record.rationale:
@@ -80,7 +80,7 @@ def write_values(record: TrialRecord, objectives: Sequence[str], digits: int = 7
     return ", ".join(f"{one_line(name)} {value:.{digits}g}" for name, value in named)
 
 
-def write_numbers(numbers: Mapping[str, Number]) -> str:
+def write_numbers(numbers: Mapping[str, ParamValue]) -> str:
     pairs = (f"{json.dumps(n, ensure_ascii=False)}: {write_number(v)}" for n, v in numbers.items())
     return clean_text("{" + ", ".join(pairs) + "}")
 

@@ -31,7 +31,7 @@ from optuna_llm._quoting import fence_text
 from optuna_llm._quoting import one_line
 from optuna_llm._quoting import shorten
 from optuna_llm._records import Message
-from optuna_llm._records import Number
+from optuna_llm._records import ParamValue
 from optuna_llm._records import Problem
 from optuna_llm._records import Proposal
 from optuna_llm._records import TextParameter
@@ -76,7 +76,7 @@ class Request:
     leaders: Sequence[TrialRecord] = ()
     parent: TrialRecord | None = None
     running: Sequence[TrialRecord] = ()
-    fixed: Mapping[str, Number] = field(default_factory=dict)
+    fixed: Mapping[str, ParamValue] = field(default_factory=dict)
     given: Mapping[str, str] = field(default_factory=dict)
     proposals: Sequence[Proposal] = ()
     target: float | None = None
@@ -152,7 +152,7 @@ class _Page:
     def fill(self, told: str) -> str:
         """The message with this history; without any nothing is pointed to that stands there."""
         about = [
-            TrialRecord(-1, TrialState.WAITING, numbers=p.numbers, texts=p.texts)
+            TrialRecord(-1, TrialState.WAITING, params=p.params, texts=p.texts)
             for p in self.request.proposals
         ]
         is_shown: IsShown = self.transcript.__contains__ if told else (lambda _: False)
@@ -213,7 +213,7 @@ def _render_leaders(leaders: Sequence[TrialRecord], names: Sequence[str]) -> str
     lines = [f"# {title}", ""]
     for leader in leaders:
         infeasible = ", infeasible" if leader.violation else ""
-        numbers = f" {write_numbers(leader.numbers)}" if leader.numbers else ""
+        numbers = f" {write_numbers(leader.params)}" if leader.params else ""
         values = write_values(leader, names, digits)
         lines.append(f"- trial {leader.number}: {values}{infeasible}{numbers}")
     return "\n".join(lines) + "\n\n"

@@ -119,9 +119,9 @@ def _describe_objectives(problem: Problem) -> list[str]:
 def _describe_numbers(problem: Problem) -> list[str]:
     lines = [
         f"- {json.dumps(name, ensure_ascii=False)}: {describe_distribution(distribution)}"
-        for name, distribution in problem.numbers.items()
+        for name, distribution in problem.space.items()
     ]
-    optional = [n for n in problem.numbers if n in problem.conditional]
+    optional = [n for n in problem.space if n in problem.conditional]
     if optional:
         names = ", ".join(json.dumps(name, ensure_ascii=False) for name in optional)
         lines.append(f"Some trials do without {names}: you may leave out what yours will not use.")
@@ -160,8 +160,8 @@ def _describe_reply(problem: Problem) -> str:
         *(["<proposal>"] if several else []),
         "<rationale>one or two sentences: what you change, and why</rationale>",
     ]
-    if problem.numbers:
-        names = ", ".join(f"{json.dumps(n, ensure_ascii=False)}: …" for n in problem.numbers)
+    if problem.space:
+        names = ", ".join(f"{json.dumps(n, ensure_ascii=False)}: …" for n in problem.space)
         lines.append(f"<numbers>{{{names}}}</numbers>")
     for parameter in problem.texts:
         lines += _describe_text_reply(parameter.name, problem)
@@ -170,7 +170,7 @@ def _describe_reply(problem: Problem) -> str:
     lines.append("")
     if several:
         lines.append("All of them are tried: let them follow different ideas.")
-    if problem.numbers:
+    if problem.space:
         lines.append("<numbers> holds one JSON object, its values within the ranges above.")
     if problem.texts and not (problem.edits_only and problem.editable):
         lines.append(

@@ -31,7 +31,7 @@ from optuna_llm._prompt.transcript import Transcript
 from optuna_llm._proposing.backlog import Backlog
 from optuna_llm._proposing.pool import Pool
 from optuna_llm._records import Message
-from optuna_llm._records import Number
+from optuna_llm._records import ParamValue
 from optuna_llm._records import Problem
 from optuna_llm._records import Proposal
 from optuna_llm._records import TextParameter
@@ -139,7 +139,7 @@ class View:
         declared = self._read_declarations(study, task)
         with self._lock:
             problem = self._pose_all(self._history.space, list(declared.values()))
-            if not problem.numbers and not problem.texts:
+            if not problem.space and not problem.texts:
                 raise ValueError("No parameter is known before trial 0: run a trial first.")
             return problem, self._request(problem, self._history.n_trials)
 
@@ -163,7 +163,7 @@ class View:
     def note_values(self, trial: FrozenTrial, proposal: Proposal) -> None:
         """Remember the values of a trial that begins here: the storage has not got them yet."""
         record = TrialRecord(
-            trial.number, TrialState.RUNNING, numbers=proposal.numbers, texts=proposal.texts
+            trial.number, TrialState.RUNNING, params=proposal.params, texts=proposal.texts
         )
         with self._lock:
             self._taken[trial.number] = record
@@ -197,7 +197,7 @@ class View:
         if problem.texts:
             return True
         with self._lock:
-            return bool(problem.numbers) and not self._history.is_exhausted(problem.numbers)
+            return bool(problem.space) and not self._history.is_exhausted(problem.space)
 
     def render(
         self, problem: Problem, request: Request, max_tokens: int, templates: Templates
@@ -226,7 +226,7 @@ class View:
         Raises:
             ReplyError: If a trial has these values, or is about to take them.
         """
-        numbers = {**request.fixed, **proposal.numbers}
+        numbers = {**request.fixed, **proposal.params}
         texts = {**request.given, **proposal.texts}
         claim = stored.claim_attributes(make_claim(numbers, texts))
         # One after the other: threads whose trials begin together would else slow each other
@@ -249,13 +249,13 @@ class View:
         Raises:
             ReplyError: If a trial or another proposal has these values.
         """
-        self._check_new(proposal.numbers, proposal.texts, None)
-        claim = make_claim(proposal.numbers, proposal.texts)
-        if any(claim == make_claim(p.numbers, p.texts) for p in [*self.pool.proposals, *others]):
+        self._check_new(proposal.params, proposal.texts, None)
+        claim = make_claim(proposal.params, proposal.texts)
+        if any(claim == make_claim(p.params, p.texts) for p in [*self.pool.proposals, *others]):
             raise ReplyError("another trial is about to take these values: propose others.")
 
     def _check_new(
-        self, numbers: Mapping[str, Number], texts: Mapping[str, str], but: int | None
+        self, numbers: Mapping[str, ParamValue], texts: Mapping[str, str], but: int | None
     ) -> None:
         claim = make_claim(numbers, texts)
         with self._lock:
@@ -285,7 +285,7 @@ class View:
         return Problem(
             task=self._task or "",
             objectives=self._objectives,
-            numbers=numbers,
+            space=numbers,
             texts=texts,
             conditional=self._history.conditional,
             constrained=self._history.constrained,

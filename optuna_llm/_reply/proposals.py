@@ -20,7 +20,7 @@ from optuna.distributions import BaseDistribution
 from optuna_llm._errors import ReplyError
 from optuna_llm._quoting import clean_text
 from optuna_llm._quoting import shorten
-from optuna_llm._records import Number
+from optuna_llm._records import ParamValue
 from optuna_llm._records import Problem
 from optuna_llm._records import Proposal
 from optuna_llm._reply.edits import apply_edits
@@ -92,7 +92,7 @@ def check_proposal(proposal: Proposal, problem: Problem) -> None:
     Raises:
         ReplyError: If a value is missing, unknown or not allowed.
     """
-    _check_numbers(proposal.numbers, problem.numbers, problem.conditional)
+    _check_numbers(proposal.params, problem.space, problem.conditional)
     _check_texts(proposal.texts, problem)
     unknown = proposal.texts.keys() - {text.name for text in problem.texts}
     if unknown:
@@ -112,7 +112,7 @@ def _parse_answer(answer: str, problem: Problem, find_text: FindText) -> Proposa
     blocks, rest = take_blocks(rest, "numbers")
     if not texts and len(problem.texts) == 1:
         texts = take_lone_fence(rest, problem.texts[0])
-    numbers = _take_numbers(blocks, rest, problem) if problem.numbers else {}
+    numbers = _take_numbers(blocks, rest, problem) if problem.space else {}
     _check_texts(texts, problem)
     if not numbers and not texts:
         raise ReplyError("the reply holds no values.")
@@ -153,7 +153,7 @@ def _check_texts(texts: Mapping[str, str], problem: Problem) -> None:
             raise ReplyError(f'<text name="{name}"> holds the character {odd[0]!r}: leave it out.')
 
 
-def _take_numbers(blocks: Sequence[str], rest: str, problem: Problem) -> dict[str, Number]:
+def _take_numbers(blocks: Sequence[str], rest: str, problem: Problem) -> dict[str, ParamValue]:
     raw: Mapping[Any, Any] = {}
     if len(blocks) > 1:
         raise ReplyError("there are two <numbers> blocks: send one.")
@@ -161,9 +161,9 @@ def _take_numbers(blocks: Sequence[str], rest: str, problem: Problem) -> dict[st
         raw = _load_object(blocks[0])
     elif not problem.texts and rest.strip():
         raw = _load_bare_object(rest)
-    elif not problem.numbers.keys() <= problem.conditional:
+    elif not problem.space.keys() <= problem.conditional:
         raise ReplyError("there is no <numbers> block.")
-    return _check_numbers(raw, problem.numbers, problem.conditional)
+    return _check_numbers(raw, problem.space, problem.conditional)
 
 
 def _load_bare_object(rest: str) -> dict[str, Any]:
@@ -210,7 +210,7 @@ def _refuse_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _check_numbers(
     raw: Mapping[Any, Any], wanted: Mapping[str, BaseDistribution], conditional: frozenset[str]
-) -> dict[str, Number]:
+) -> dict[str, ParamValue]:
     unknown = [name for name in raw if name not in wanted]
     if unknown:
         names = ", ".join(f'"{name}"' for name in wanted)
@@ -221,7 +221,7 @@ def _check_numbers(
     if missing:
         raise ReplyError(f'<numbers> lacks "{missing[0]}".')
     # All that is wrong in one go: each round costs a call.
-    values: dict[str, Number] = {}
+    values: dict[str, ParamValue] = {}
     wrong: list[str] = []
     for name, value in raw.items():
         try:

@@ -12,7 +12,7 @@ from optuna.distributions import FloatDistribution
 from optuna.distributions import IntDistribution
 
 from optuna_llm._errors import ReplyError
-from optuna_llm._records import Number
+from optuna_llm._records import ParamValue
 
 
 _DIGITS = 7
@@ -56,7 +56,7 @@ def count_values(distribution: BaseDistribution) -> float:
     return round((distribution.high - distribution.low) / distribution.step) + 1
 
 
-def read_number(name: str, raw: Any, distribution: BaseDistribution) -> Number:
+def read_number(name: str, raw: Any, distribution: BaseDistribution) -> ParamValue:
     """The value that a reply gives for a parameter, as a plain Python value in its range.
 
     Args:
@@ -80,7 +80,7 @@ def read_number(name: str, raw: Any, distribution: BaseDistribution) -> Number:
     return _read_float(name, raw, distribution)
 
 
-def _read_choice(name: str, raw: Any, distribution: CategoricalDistribution) -> Number:
+def _read_choice(name: str, raw: Any, distribution: CategoricalDistribution) -> ParamValue:
     written = write_number(raw)
     for choice in distribution.choices:
         if written == write_number(choice) or _same_number(raw, choice):

@@ -14,7 +14,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
 
-from optuna_llm._records import Number
+from optuna_llm._records import ParamValue
 from optuna_llm._records import TrialRecord
 from optuna_llm._study import attributes as stored
 from optuna_llm._study.distributions import count_values
@@ -90,7 +90,7 @@ class History:
         for trial in running:
             self.note_space(trial)
         records = [make_record(trial) for trial in running]
-        self.running = [record for record in records if record.numbers or record.texts]
+        self.running = [record for record in records if record.params or record.texts]
         self.text_names.update(*(record.texts for record in self.running))
         claims = ((stored.read_claim(trial.user_attrs), trial.number) for trial in running)
         self._claims = {}
@@ -151,7 +151,7 @@ class History:
         return next((r for r in reversed(self.finished) if name in r.texts), None)
 
     def find_equal(
-        self, numbers: Mapping[str, Number], texts: Mapping[str, str], but: int | None
+        self, numbers: Mapping[str, ParamValue], texts: Mapping[str, str], but: int | None
     ) -> int | None:
         """Number of a trial whose values are all among these, as far as can be told.
 
@@ -194,10 +194,10 @@ class History:
         self._seen.add(trial.number)
         self.note_space(trial)
         record = make_record(trial)
-        if not record.numbers and not record.texts:
+        if not record.params and not record.texts:
             return  # It failed before it had values: nothing to learn from.
-        shape = frozenset(record.numbers) | frozenset(record.texts)
-        written = _written(record.numbers, record.texts)
+        shape = frozenset(record.params) | frozenset(record.texts)
+        written = _written(record.params, record.texts)
         self.text_names.update(record.texts)
         self.finished.append(record)
         self._by_number[record.number] = record
@@ -240,7 +240,7 @@ def name_objectives(study: Study) -> tuple[tuple[str, StudyDirection], ...]:
     return tuple(zip(names, study.directions, strict=True))
 
 
-def make_claim(numbers: Mapping[str, Number], texts: Mapping[str, str]) -> str:
+def make_claim(numbers: Mapping[str, ParamValue], texts: Mapping[str, str]) -> str:
     """A digest of the values that a trial is about to take, the same for equal values."""
     told = repr(sorted(_written(numbers, texts).items()))
     return blake2b(told.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
@@ -253,7 +253,7 @@ def make_record(trial: FrozenTrial) -> TrialRecord:
         number=trial.number,
         state=trial.state,
         values=None if trial.values is None else tuple(trial.values),
-        numbers={
+        params={
             name: value
             for name, value in sorted(trial.params.items())
             if not trial.distributions[name].single()
@@ -327,10 +327,10 @@ def completion_order(trial: FrozenTrial) -> tuple[float, int]:
 
 
 def _key(record: TrialRecord) -> _Key:
-    return tuple(sorted(_written(record.numbers, record.texts).items()))
+    return tuple(sorted(_written(record.params, record.texts).items()))
 
 
-def _written(numbers: Mapping[str, Number], texts: Mapping[str, str]) -> dict[str, str]:
+def _written(numbers: Mapping[str, ParamValue], texts: Mapping[str, str]) -> dict[str, str]:
     written = {name: write_number(value) for name, value in numbers.items()}
     return written | {name: _digest(text) for name, text in texts.items()}
 

@@ -11,7 +11,7 @@ import re
 
 from optuna_llm._records import Completion
 from optuna_llm._records import Message
-from optuna_llm._records import Number
+from optuna_llm._records import ParamValue
 from optuna_llm._study.distributions import write_number
 
 
@@ -98,7 +98,7 @@ def _propose(system: str, prompt: str, width: float, rng: random.Random) -> str:
     return "\n".join(lines)
 
 
-def _find_numbers(prompt: str) -> dict[str, Number]:
+def _find_numbers(prompt: str) -> dict[str, ParamValue]:
     """The numbers to change: of the trial whose text is the start, else of the best."""
     leaders = _LEADER.findall(prompt)
     start = _START.search(prompt)
@@ -106,7 +106,7 @@ def _find_numbers(prompt: str) -> dict[str, Number]:
         re.search(rf"^## Trial {start[1]}: .*\nnumbers: (.*)$", prompt, re.M) if start else None
     )
     found = block[1] if block else leaders[-1] if leaders else "{}"
-    numbers: dict[str, Number] = json.loads(found)
+    numbers: dict[str, ParamValue] = json.loads(found)
     return numbers
 
 
@@ -131,11 +131,11 @@ def _find_text(prompt: str, name: str) -> str:
 
 
 def _change_number(
-    value: Number, kind: str, words: str, width: float, rng: random.Random
-) -> Number:
+    value: ParamValue, kind: str, words: str, width: float, rng: random.Random
+) -> ParamValue:
     """A value near the given one and within what the prompt says of the parameter."""
     if kind == "one of":
-        choices: list[Number] = json.loads(f"[{words}]")
+        choices: list[ParamValue] = json.loads(f"[{words}]")
         return rng.choice(choices) if value is None or rng.random() < width else value
     bounds = _RANGE.match(words)
     if bounds is None:

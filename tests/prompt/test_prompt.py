@@ -118,7 +118,7 @@ def render(
     problem = Problem(
         task="T",
         objectives=[("value", StudyDirection.MINIMIZE)],
-        numbers=history.space,
+        space=history.space,
         texts=[TextParameter(name, initial="start") for name in texts],
     )
     leaders = history.leaders

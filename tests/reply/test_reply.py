@@ -48,7 +48,7 @@ def pose(
     return Problem(
         task="",
         objectives=[("value", StudyDirection.MINIMIZE)],
-        numbers=numbers or {},
+        space=numbers or {},
         texts=[TextParameter(name, initial=initial) for name in texts],
         conditional=frozenset(conditional),
     )
@@ -61,7 +61,7 @@ CODE = pose(texts=("code",))
 def read_one(name: str, raw: str) -> object:
     """The value that a reply's JSON for one parameter is read as."""
     problem = pose({name: NUMBERS[name]})
-    return parse_reply(f'<numbers>{{"{name}": {raw}}}</numbers>', problem).numbers[name]
+    return parse_reply(f'<numbers>{{"{name}": {raw}}}</numbers>', problem).params[name]
 
 
 def read_code(reply: str, initial: str | None = None) -> str:
@@ -185,12 +185,12 @@ def test_numbers_that_cannot_be_used_are_told_why(numbers: str, says: str) -> No
 )
 def test_numbers_in_a_form_that_models_like_are_read(numbers: str) -> None:
     problem = pose({"x": NUMBERS["x"]})
-    assert parse_reply(f"<Numbers>{numbers}</NUMBERS >", problem).numbers == {"x": 0.25}
+    assert parse_reply(f"<Numbers>{numbers}</NUMBERS >", problem).params == {"x": 0.25}
 
 
 @pytest.mark.parametrize("reply", ['{"x": 0.25}', 'So:\n```json\n{"x": 0.25}\n```\nDone.'])
 def test_numbers_alone_may_come_without_tags(reply: str) -> None:
-    assert parse_reply(reply, pose({"x": NUMBERS["x"]})).numbers == {"x": 0.25}
+    assert parse_reply(reply, pose({"x": NUMBERS["x"]})).params == {"x": 0.25}
 
 
 def test_conditional_parameters_may_be_left_out() -> None:
@@ -273,8 +273,8 @@ def check(reply: str, problem: Problem) -> None:
 
 
 def check_proposal(proposal: Proposal, problem: Problem) -> None:
-    for name, value in proposal.numbers.items():
-        distribution = problem.numbers[name]
+    for name, value in proposal.params.items():
+        distribution = problem.space[name]
         assert type(value) in (float, int, str, bool, type(None))
         assert not (isinstance(value, float) and not math.isfinite(value))
         if isinstance(distribution, IntDistribution):
@@ -379,7 +379,7 @@ def test_any_values_are_valid_or_refused(numbers: dict[str, Any], is_full: bool)
     )
 )
 def test_every_value_within_its_distribution_is_read_unchanged(numbers: dict[str, Any]) -> None:
-    assert parse_reply(write_reply(numbers), pose(NUMBERS)).numbers == numbers
+    assert parse_reply(write_reply(numbers), pose(NUMBERS)).params == numbers
 
 
 @given(
