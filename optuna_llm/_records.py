@@ -6,12 +6,15 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import field
+from dataclasses import replace
 from typing import Literal
 from typing import TypeAlias
 
 from optuna.distributions import BaseDistribution
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
+
+from optuna_llm._errors import LLMError
 
 
 ParamValue: TypeAlias = float | int | str | bool | None
@@ -165,3 +168,43 @@ class Proposal:
     texts: Mapping[str, str]
     rationale: str = ""
     parent: int | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of asking a proposer for a trial's values, in one call to a model or in several.
+
+    Attributes:
+        result: The proposal, or why there is none.
+        source: Who decided the values.
+        usage: What all calls for it cost.
+        messages: What was sent last; empty where no model was asked.
+        completion: The last reply; None if there was none.
+        model: The model's name, as its server reports it.
+        parent: Number of the trial whose texts it was to start from.
+        error: Why the proposal of a model was not used, where another proposer stood in.
+        others: Further proposals of the same reply.
+    """
+
+    result: Proposal | LLMError
+    source: Source = "model"
+    usage: Usage = field(default_factory=Usage)
+    messages: Sequence[Message] = ()
+    completion: Completion | None = None
+    model: str | None = None
+    parent: int | None = None
+    error: str = ""
+    others: Sequence[Proposal] = ()
+
+    def find_parent(self) -> int | None:
+        """Number of the trial that the proposed texts come from; None without texts."""
+        if isinstance(self.result, LLMError) or not self.result.texts:
+            return None
+        return self.parent if self.result.parent is None else self.result.parent
+
+    def split(self) -> list[Outcome]:
+        """An outcome for each proposal; the first of them bears the whole cost."""
+        return [
+            replace(self, others=()),
+            *(replace(self, result=other, usage=Usage(), others=()) for other in self.others),
+        ]

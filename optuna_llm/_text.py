@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextvars import ContextVar
+from dataclasses import replace
 import functools
 from pathlib import Path
 import traceback
@@ -18,6 +19,8 @@ from optuna.trial import Trial
 from optuna_llm._errors import LLMError
 from optuna_llm._records import TextParameter
 from optuna_llm._study import attributes as stored
+from optuna_llm._study import internals
+from optuna_llm._study.declarations import declare_text
 
 
 _Result = TypeVar("_Result")
@@ -67,6 +70,9 @@ def suggest_text(
         raise ValueError(f"The initial text of {name!r} must be a string: {initial!r}.")
     if name in trial.distributions:
         raise ValueError(f"{name!r} is a number parameter of this trial: name the text otherwise.")
+    if isinstance(trial, Trial):
+        # Declared first, so that other workers and the prompt know of a text that was enqueued.
+        declare_text(trial.study, TextParameter(name, description, language, initial))
     text = _find_text(trial, name)
     if text is not None:
         return text
@@ -74,20 +80,18 @@ def suggest_text(
         raise ValueError(
             f"This {type(trial).__name__} holds no text {name!r}: set it as a user attribute."
         )
-    parameter = TextParameter(name, description, language, initial)
-    stored.declare_text(trial.study, parameter)
     # A number parameter would make Optuna ask the sampler; this property does it for a text.
-    _ = trial.relative_params
-    text = _find_text(trial, name)
-    if text is not None:
-        return text
-    _store_initial(trial, parameter)
-    return initial
+    text = stored.unpack_text(trial.relative_params, name)
+    if text is None:
+        text = initial
+        _note_initial(trial)
+    _store_text(trial, name, text)
+    return text
 
 
 def get_texts(trial: Trial | FrozenTrial | FixedTrial) -> dict[str, str]:
     """Every text of a trial, name to text. A long text, stored in pieces, is whole here."""
-    return stored.read_texts(trial.user_attrs)
+    return stored.read_texts(trial)
 
 
 def report_feedback(trial: BaseTrial, feedback: str) -> None:
@@ -122,7 +126,7 @@ def explain_failures(objective: Callable[[Trial], _Result]) -> Callable[[Trial],
         except (TrialPruned, LLMError):
             raise
         except Exception as error:
-            said = stored.read_feedback(trial.user_attrs)
+            said = stored.read_feedback(trial)
             report_feedback(trial, f"{said}\n{_describe(error)}".strip())
             raise
 
@@ -139,31 +143,30 @@ def _describe(error: Exception) -> str:
 
 def _find_text(trial: BaseTrial, name: str) -> str | None:
     """The text that the trial has already; None where it has none."""
-    attributes = trial.user_attrs
-    texts = stored.read_texts(attributes)
+    texts = stored.read_texts(trial)
     if name in texts:
         return texts[name]
-    given = stored.read_given_text(attributes, name)
-    if given is None and isinstance(trial, FixedTrial):
-        given = trial._params.get(name)
+    given = stored.read_given_text(trial, name)
+    if given is None:
+        given = internals.read_given_params(trial).get(name)
     if given is None:
         return None
     if not isinstance(given, str):
         raise ValueError(f"The trial was given {given!r} for the text {name!r}: give a string.")
     if isinstance(trial, Trial):
-        _set_user_attrs(trial, stored.text_attributes({name: given}, attributes))
+        _store_text(trial, name, given)
     return given
 
 
-def _store_initial(trial: Trial, parameter: TextParameter) -> None:
-    assert parameter.initial is not None
-    texts = {parameter.name: parameter.initial}
-    attributes = trial.user_attrs
-    _set_user_attrs(trial, stored.text_attributes(texts, attributes))
-    if stored.read_source(attributes) in (None, "base"):
-        _set_user_attrs(trial, stored.source_attributes("initial"))
-
-
-def _set_user_attrs(trial: Trial, attributes: dict[str, object]) -> None:
-    for key, value in attributes.items():
+def _store_text(trial: Trial, name: str, text: str) -> None:
+    for key, value in stored.text_attributes({name: text}, trial).items():
         trial.set_user_attr(key, value)
+
+
+def _note_initial(trial: Trial) -> None:
+    """Store that a trial without another source tries an initial text."""
+    provenance = stored.read_provenance(trial)
+    if provenance.source in (None, "base"):
+        changed = stored.provenance_attributes(replace(provenance, source="initial"))
+        for key, value in changed.items():
+            trial.set_user_attr(key, value)

@@ -21,6 +21,11 @@ from optuna_llm._quoting import clean_text
 from optuna_llm._quoting import diff_texts
 from optuna_llm._quoting import shorten
 from optuna_llm._study import attributes as stored
+from optuna_llm._study.declarations import read_declared_texts
+from optuna_llm._study.internals import find_trial_id
+from optuna_llm._study.internals import read_constraints
+from optuna_llm._study.internals import read_heartbeat_interval
+from optuna_llm._study.internals import record_heartbeat
 from optuna_llm._study.usage import price
 from optuna_llm._study.usage import Prices
 from optuna_llm._study.usage import read_costs
@@ -91,7 +96,7 @@ class MaxTokensCallback:
 
     def __call__(self, study: Study, trial: FrozenTrial) -> None:
         """Stop the study if the tokens are used up."""
-        usages = [cost.usage for cost in read_costs(study.get_trials(deepcopy=False))]
+        usages = [cost.usage for cost in read_costs(study)]
         spent = [usage.prompt_tokens + usage.completion_tokens for usage in usages]
         if sum(spent) + _in_flight(study, spent) >= self._n_tokens:
             study.stop()
@@ -109,7 +114,7 @@ class MaxCostCallback:
 
     Args:
         cost: The money, in the currency of the prices.
-        prices: The model's prices, or those of several models by name (as ``llm:model``). By
+        prices: The model's prices, or those of several models by name. By
             default they are looked up by name in genai-prices, in US dollars.
 
     Raises:
@@ -130,7 +135,7 @@ class MaxCostCallback:
         Raises:
             ValueError: If the price of a model is not known.
         """
-        spent = [price(c, self._prices) for c in read_costs(study.get_trials(deepcopy=False))]
+        spent = [price(c, self._prices) for c in read_costs(study)]
         if sum(spent) + _in_flight(study, spent) >= self._cost:
             study.stop()
 
@@ -138,12 +143,12 @@ class MaxCostCallback:
 def _in_flight(study: Study, spent: Sequence[float]) -> float:
     """What the trials may cost whose proposals are not in yet, at the average of the others."""
     running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-    waiting = [t for t in running if not stored.has_cost(t.user_attrs)]
+    waiting = [t for t in running if stored.read_source(t) is None]
     return len(waiting) * sum(spent) / len(spent) if spent else 0.0
 
 
 def _is_infeasible(trial: FrozenTrial) -> bool:
-    return any(value > 0 for value in stored.read_constraints(trial).values())
+    return any(value > 0 for value in read_constraints(trial).values())
 
 
 class FirstHeartbeatCallback:
@@ -175,8 +180,7 @@ class FirstHeartbeatCallback:
         Raises:
             ValueError: If the study's storage has no heartbeats.
         """
-        storage: Any = study._storage
-        interval = getattr(storage, "get_heartbeat_interval", lambda: None)()
+        interval = read_heartbeat_interval(study)
         if interval is None:
             raise ValueError(
                 "FirstHeartbeatCallback needs a storage with heartbeats: "
@@ -187,12 +191,13 @@ class FirstHeartbeatCallback:
             return
         self._next_look = now + interval
         running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-        since = {t._trial_id: self._seen_since.get(t._trial_id, now) for t in running}
+        seen = map(find_trial_id, running)
+        since = {trial_id: self._seen_since.get(trial_id, now) for trial_id in seen}
         due = [i for i, begun in since.items() if now - begun >= _PATIENCE * interval]
         # Once each: one whose heartbeats have ended is not to be kept from being failed.
         self._seen_since = since | dict.fromkeys(due, math.inf)
         for trial_id in due:
-            storage.record_heartbeat(trial_id)
+            record_heartbeat(study, trial_id)
 
 
 class ConsoleCallback:
@@ -233,35 +238,34 @@ class ConsoleCallback:
 
 def _describe(study: Study, trial: FrozenTrial) -> list[tuple[str, str | None, str]]:
     """What is to be said of a trial, in order: style, language and text of each part."""
-    attributes = trial.user_attrs
-    source = stored.read_source(attributes)
+    provenance = stored.read_provenance(trial)
+    source = provenance.source
     parts: list[tuple[str, str | None, str]] = [
         ("bold", None, f"trial {trial.number}" + (f" ({source})" if source else ""))
     ]
-    if rationale := stored.read_rationale(attributes):
-        parts.append(("yellow", None, rationale))
+    if provenance.rationale:
+        parts.append(("yellow", None, provenance.rationale))
     if trial.params:
         numbers = ", ".join(f"{name} = {value}" for name, value in trial.params.items())
         parts.append(("blue", None, numbers))
-    texts = stored.read_texts(attributes)
-    declared = stored.read_declared_texts(study.user_attrs) if texts else {}
-    former = _read_parent_texts(study, attributes) if texts else {}
+    texts = stored.read_texts(trial)
+    declared = read_declared_texts(study.user_attrs) if texts else {}
+    former = _read_parent_texts(study, provenance.parent) if texts else {}
     for name, text in texts.items():
         parameter = declared.get(name)
         language = parameter.language if parameter else None
         parts.append(("blue", *_shorten_text(name, text, former.get(name), language)))
-    if feedback := stored.read_feedback(attributes):
+    if feedback := stored.read_feedback(trial):
         style = "red" if trial.state == TrialState.FAIL else ""
         parts.append((style, None, shorten(feedback, _MAX_SHOWN)))
     parts.append(_describe_outcome(trial))
     return parts
 
 
-def _read_parent_texts(study: Study, attributes: Mapping[str, Any]) -> dict[str, str]:
-    number = stored.read_parent(attributes)
+def _read_parent_texts(study: Study, number: int | None) -> dict[str, str]:
     trials = study.get_trials(deepcopy=False) if number is not None else []
     parents = [trial for trial in trials if trial.number == number]
-    return stored.read_texts(parents[0].user_attrs) if parents else {}
+    return stored.read_texts(parents[0]) if parents else {}
 
 
 def _shorten_text(
@@ -281,7 +285,7 @@ def _describe_outcome(trial: FrozenTrial) -> tuple[str, str | None, str]:
     if trial.state == TrialState.COMPLETE:
         return "green", None, "value: " + ", ".join(f"{value:.10g}" for value in trial.values)
     words = {TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}.get(trial.state, "")
-    error = stored.read_error(trial.user_attrs)
+    error = stored.read_provenance(trial).error
     return "red", None, f"{words}: {error}" if error else words
 
 

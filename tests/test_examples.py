@@ -11,6 +11,7 @@ import subprocess
 import sys
 from typing import Any
 
+from provenance import told
 import pytest
 
 from optuna_llm import Message
@@ -205,7 +206,7 @@ def test_a_text_is_rewritten_until_the_judge_likes_it(
     assert tuple(result) == (9.0, [6.0, 9.0], better)
     assert "feedback: It is so so." in model.calls[1][1].content
     # The judge's calls are counted on the trials: one on the first, one beside the proposal's.
-    assert [t.user_attrs["llm:calls"] for t in result.study.trials] == [1, 2]
+    assert [told(t, "calls") for t in result.study.trials] == [1, 2]
 
 
 def test_processes_of_the_distributed_example_share_a_study(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from uuid import uuid4
 
 import optuna
 from optuna.trial import TrialState
+from provenance import told
 import pytest
 import sqlalchemy
 from storage_worker import open_storage
@@ -131,8 +132,8 @@ def test_many_processes_share_a_study_and_try_nothing_twice(address: str) -> Non
     for trial, (x, text) in zip(trials, values, strict=True):
         assert trial.value == x * x + len(text)
         assert text.endswith("字😀")
-    assert trials[0].user_attrs["llm:source"] == "initial"
-    sources = [t.user_attrs.get("llm:source") for t in trials]
+    assert told(trials[0], "source") == "initial"
+    sources = [told(t, "source") for t in trials]
     assert sources.count("model") > 0.8 * len(trials)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import optuna
 from optuna.trial import FixedTrial
 from optuna.trial import TrialState
+from provenance import told
 import pytest
 
 from optuna_llm import explain_failures
@@ -39,7 +40,11 @@ def test_trial_0_takes_the_initial_text_and_the_model_writes_the_next() -> None:
     study = optuna.create_study(sampler=LLMSampler(model=count_replies()))
     study.optimize(objective, n_trials=3)
     assert [get_texts(t)["code"] for t in study.trials] == ["start", "proposal 1", "proposal 2"]
-    assert [t.user_attrs["llm:source"] for t in study.trials] == ["initial", "model", "model"]
+    assert [told(t, "source") for t in study.trials] == [
+        "initial",
+        "model",
+        "model",
+    ]
     assert study.trials[1].user_attrs["code"] == "proposal 1"
 
 
@@ -109,7 +114,7 @@ def test_an_enqueued_text_wins_and_the_rest_is_asked_for() -> None:
     study.optimize(objective, n_trials=3)
     seen = [(t.params["x"], get_texts(t)["code"]) for t in study.trials[1:]]
     assert seen == [(0.25, "mine"), (0.5, "mine too"), (0.75, "theirs")]
-    assert [t.user_attrs["llm:source"] for t in study.trials[1:]] == ["user"] * 3
+    assert [told(t, "source") for t in study.trials[1:]] == ["user"] * 3
     first, second = (messages[1].content for messages in model.calls)
     assert "stays as it is:\ncode:\n```\nmine too\n```" in first
     assert 'stays as it is:\nnumbers: {"x": 0.75}' in second
@@ -120,7 +125,7 @@ def test_an_enqueued_trial_may_be_trial_0() -> None:
     study.enqueue_trial({"x": 0.25}, user_attrs={"code": "mine"})
     study.optimize(objective, n_trials=1)
     assert study.trials[0].value == 4.25
-    assert study.trials[0].user_attrs["llm:source"] == "user"
+    assert told(study.trials[0], "source") == "user"
 
 
 def test_an_enqueued_text_that_is_none_is_refused() -> None:
@@ -245,7 +250,9 @@ def test_a_model_that_gives_no_proposal_is_no_failure_of_the_candidate() -> None
 
 def test_a_text_that_a_dead_process_has_written_half_is_not_taken_for_a_whole_one() -> None:
     long = "字" * 25_000
-    written = list(attributes.text_attributes({"code": long}, {}).items())
+    written = list(
+        attributes.text_attributes({"code": long}, optuna.create_trial(value=0)).items()
+    )
     assert [key for key, _ in written] == ["code:2", "code:1", "code", "llm:texts"]
     for count in range(len(written) + 1):
         study = optuna.create_study(

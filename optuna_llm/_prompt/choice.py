@@ -11,9 +11,9 @@ from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
 from optuna_llm._records import TrialRecord
-from optuna_llm._study.history import find_front
-from optuna_llm._study.history import rank
-from optuna_llm._study.history import spread
+from optuna_llm._study.ranking import find_front
+from optuna_llm._study.ranking import rank
+from optuna_llm._study.ranking import spread
 
 
 _MAX_SORTED = 200

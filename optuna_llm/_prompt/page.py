@@ -1,16 +1,10 @@
-"""Records in words: the two messages that a model is asked with.
-
-What never changes comes first (the system message), what only grows comes next (the history),
-what changes with every call comes last: so a provider's prefix cache holds what it can.
-"""
+"""The user message: the history, the best, what runs now, and what is asked for."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
-from dataclasses import field
 from typing import TypeAlias
 
 from optuna.study import StudyDirection
@@ -19,10 +13,7 @@ from optuna.trial import TrialState
 from optuna_llm._prompt.blocks import render_trial
 from optuna_llm._prompt.blocks import write_numbers
 from optuna_llm._prompt.blocks import write_values
-from optuna_llm._prompt.choice import choose_usual
-from optuna_llm._prompt.choice import HistoryPolicy
-from optuna_llm._prompt.system import DEFAULT_TEMPLATES
-from optuna_llm._prompt.system import render_system
+from optuna_llm._prompt.request import Request
 from optuna_llm._prompt.system import Templates
 from optuna_llm._prompt.transcript import IsShown
 from optuna_llm._prompt.transcript import Transcript
@@ -30,115 +21,31 @@ from optuna_llm._quoting import clean_text
 from optuna_llm._quoting import fence_text
 from optuna_llm._quoting import one_line
 from optuna_llm._quoting import shorten
-from optuna_llm._records import Message
-from optuna_llm._records import ParamValue
-from optuna_llm._records import Problem
-from optuna_llm._records import Proposal
 from optuna_llm._records import TextParameter
 from optuna_llm._records import TrialRecord
-from optuna_llm._study.history import History
+from optuna_llm._study.snapshot import StudySnapshot
 
 
-CHARACTERS_PER_TOKEN = 4
-"""How tokens are counted: a rule of thumb, since tokenizers differ and need downloads."""
+HISTORY_TITLE = "# Trials so far, in the order they ended\n\n"
 
 _Locator: TypeAlias = Callable[[TrialRecord, str, str], int | None]
-
-_HISTORY_SHARE = 5
-"""What part of the prompt's room the history may take, beside one whole text: a fifth."""
 
 _MAX_REPLY = 1_500
 _MAX_DIRECTION = 160
 _MAX_DIRECTIONS = 8
 _MAX_RUNNING = 20
-
-_HISTORY = "# Trials so far, in the order they ended\n\n"
-
-
-@dataclass(frozen=True)
-class Request:
-    """What one call asks for: all that changes between calls.
-
-    Attributes:
-        number: Number of the trial that values are wanted for.
-        leaders: The best trials, best last.
-        parent: The trial whose texts are to be the starting point.
-        running: Trials that run elsewhere.
-        fixed: Numbers that the user has set for this trial.
-        given: Texts that the user has set for this trial.
-        proposals: What was proposed for other trials that have not begun yet.
-        target: The value to aim at; None where there is no telling.
-        in_vain: The trials since the last gain, where they are many.
-        rejected: The last reply, where it could not be used, and what is wrong with it.
-    """
-
-    number: int
-    leaders: Sequence[TrialRecord] = ()
-    parent: TrialRecord | None = None
-    running: Sequence[TrialRecord] = ()
-    fixed: Mapping[str, ParamValue] = field(default_factory=dict)
-    given: Mapping[str, str] = field(default_factory=dict)
-    proposals: Sequence[Proposal] = ()
-    target: float | None = None
-    in_vain: Sequence[TrialRecord] = ()
-    rejected: tuple[str, str] | None = None
-
-
-def render_prompt(
-    problem: Problem,
-    history: History,
-    request: Request,
-    transcript: Transcript,
-    max_tokens: int,
-    templates: Templates = DEFAULT_TEMPLATES,
-    choose: HistoryPolicy = choose_usual,
-) -> tuple[Message, Message]:
-    """The system message and the user message that ask for a trial's values.
-
-    Args:
-        problem: What is optimized.
-        history: The trials so far.
-        request: What is wanted now.
-        transcript: The history as it was shown in the call before; brought up to date.
-        max_tokens: What the two messages may take together, a token counted as 4 characters.
-        templates: What the messages are made of.
-        choose: Which trials are shown if not all of them fit.
-
-    Raises:
-        ValueError: If not even the parameters and the request fit.
-    """
-    system = render_system(problem, templates.system)
-    room = max_tokens * CHARACTERS_PER_TOKEN - len(system)
-    page = _Page(problem, history, request, transcript, templates, room)
-    # What stands in full in the transcript need not stand in the request, but how much of the
-    # transcript fits depends on the rest: so room is kept for the longest that it can be.
-    reserved = len(page.fill("")) + len(_HISTORY)
-    if room < reserved:
-        raise ValueError(
-            f"max_prompt_tokens={max_tokens} is too small for this study: its parameters take "
-            f"{len(system) // CHARACTERS_PER_TOKEN:,} tokens and the request "
-            f"{reserved // CHARACTERS_PER_TOKEN:,}. Allow more."
-        )
-    transcript.update(
-        history.finished,
-        lambda: choose(history.finished, history.directions),
-        room - reserved,
-        max_tokens * CHARACTERS_PER_TOKEN // _HISTORY_SHARE,
-        page.render_block,
-    )
-    return Message("system", system), Message("user", page.fill(str(transcript)))
+_MAX_IN_VAIN = 100
 
 
 @dataclass(frozen=True)
-class _Page:
+class Page:
     """The user message in the making.
 
     Attributes:
         room: Characters that it may take.
     """
 
-    problem: Problem
-    history: History
+    snapshot: StudySnapshot
     request: Request
     transcript: Transcript
     templates: Templates
@@ -147,7 +54,7 @@ class _Page:
     @property
     def names(self) -> list[str]:
         """The objectives' names."""
-        return [name for name, _ in self.problem.objectives]
+        return [name for name, _ in self.request.problem.objectives]
 
     def fill(self, told: str) -> str:
         """The message with this history; without any nothing is pointed to that stands there."""
@@ -164,10 +71,10 @@ class _Page:
         )
         locate: _Locator = self._locate if told else (lambda *_: None)
         return self.templates.user.format(
-            history=_HISTORY + told if told else "",
+            history=HISTORY_TITLE + told if told else "",
             best=_render_leaders(self.request.leaders, self.names),
             running=running,
-            request=_render_request(self.problem, self.request, self.names, room, locate),
+            request=_render_request(self.request, self.names, room, locate),
         )
 
     def render_block(self, record: TrialRecord, is_shown: IsShown) -> str:
@@ -176,20 +83,20 @@ class _Page:
         def find(record: TrialRecord, name: str) -> TrialRecord | None:
             return self._find_known(record, name, is_shown)
 
-        same = self.history.find_same_feedback(record)
+        same = self.snapshot.find_same_feedback(record)
         same = same if same not in (None, record) and is_shown(same) else None
         return render_trial(record, self.names, self.room // 4, find, same)
 
     def _find_known(self, record: TrialRecord, name: str, is_shown: IsShown) -> TrialRecord | None:
         """The trial that a text is told by: one with the same, its parent or the first."""
-        same = self.history.find_same_text(name, record.texts[name])
+        same = self.snapshot.find_same_text(name, record.texts[name])
         if same is not None and same is not record and is_shown(same):
             return same
         # The best is what most trials start from: whole here, it need not be in the request.
         leaders = self.request.leaders
-        if len(self.history.directions) == 1 and leaders and record is leaders[-1]:
+        if len(self.snapshot.directions) == 1 and leaders and record is leaders[-1]:
             return None
-        known = map(self.history.find, (record.parent, self.transcript.first))
+        known = map(self.snapshot.find, (record.parent, self.transcript.first))
         shown = (r for r in known if r is not None and r is not record and is_shown(r))
         return next((r for r in shown if name in r.texts), None)
 
@@ -197,7 +104,7 @@ class _Page:
         """Number of the trial in whose block a text stands whole."""
         if "{history}" not in self.templates.user:
             return None
-        same = self.history.find_same_text(name, record.texts[name])
+        same = self.snapshot.find_same_text(name, record.texts[name])
         holders = (r.number for r in (record, same) if r and self.transcript.holds(r, fenced))
         return next(holders, None)
 
@@ -243,13 +150,12 @@ def _render_running(
     return "# Running now, their results not yet known: do not repeat them\n\n" + "".join(blocks)
 
 
-def _render_request(
-    problem: Problem, request: Request, names: Sequence[str], room: int, locate: _Locator
-) -> str:
+def _render_request(request: Request, names: Sequence[str], room: int, locate: _Locator) -> str:
+    problem = request.problem
     wanted = f"trial {request.number}"
     if problem.n_proposals > 1:
         wanted = f"trials {request.number} to {request.number + problem.n_proposals - 1}"
-    lines = ["# Now", "", f"Propose {wanted}{_render_aim(problem, request)}"]
+    lines = ["# Now", "", f"Propose {wanted}{_render_aim(request)}"]
     lines += _render_plateau(request, room // 8)
     for parameter in problem.texts:
         lines += _render_start(parameter, request, room // 2 // len(problem.texts), locate)
@@ -301,15 +207,16 @@ def _render_start(
     return [f'Start from "{name}" of {which}; it is in full above{where}.']
 
 
-def _render_aim(problem: Problem, request: Request) -> str:
+def _render_aim(request: Request) -> str:
     if not request.leaders:
         return "; no trial is complete yet."
-    if len(problem.objectives) > 1:
+    objectives = request.problem.objectives
+    if len(objectives) > 1:
         return ": one that none of those above beats in every objective."
     best = request.leaders[-1]
     if request.target is None or best.values is None:
         return f", to beat trial {best.number}."
-    ((name, direction),) = problem.objectives
+    ((name, direction),) = objectives
     digits = _digits_to_tell([*best.values, request.target], least=3)
     or_better = "or more" if direction == StudyDirection.MAXIMIZE else "or less"
     aim = f"{one_line(name)} {request.target:.{digits}g} {or_better}"
@@ -320,11 +227,11 @@ def _render_plateau(request: Request, room: int) -> list[str]:
     """What to do where many trials have gained nothing, and what they were after."""
     if not request.in_vain:
         return []
-    said = {
-        one_line(trial.rationale, _MAX_DIRECTION): trial.number
-        for trial in request.in_vain
-        if trial.rationale
-    }
+    said: dict[str, int] = {}
+    # Where nothing was gained for long, only the latest: the prompt has room for a few.
+    for trial in request.in_vain[-_MAX_IN_VAIN:]:
+        if trial.rationale:
+            said[one_line(trial.rationale, _MAX_DIRECTION)] = trial.number
     lines = [f"The last {len(request.in_vain)} trials have gained nothing: go another way."]
     if said and room >= 2 * _MAX_DIRECTION:
         lines.append("Tried in vain:")

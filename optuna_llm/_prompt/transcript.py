@@ -28,6 +28,11 @@ class Transcript:
         self._blocks: dict[int, str] = {}
         self._n_read = 0
 
+    def __copy__(self) -> Transcript:
+        copied = Transcript()
+        copied._blocks, copied._n_read = dict(self._blocks), self._n_read
+        return copied
+
     def __str__(self) -> str:
         return "".join(self._blocks.values())
 
@@ -70,7 +75,8 @@ class Transcript:
             left -= self._append(record, render)
             if left < 0:
                 break
-        self._n_read = len(finished)
+        # Another thread may have shown more than this snapshot holds.
+        self._n_read = max(self._n_read, len(finished))
         if left < 0:
             self._cut(finished, choose(), min(limit // 2, room // 2 + largest), limit, render)
 

@@ -1,57 +1,104 @@
-"""What a study holds of ours: the only module that knows the storage keys."""
+"""The storage format of a trial: the only module that knows the keys of its user attributes.
+
+Readers never trust what they read: users, newer versions and half-written trials put anything
+under any key. What cannot be read is skipped, with one warning for each key.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection
 from collections.abc import Mapping
+from dataclasses import dataclass
 import itertools
 import json
+import math
 import re
 from typing import Any
-from weakref import WeakKeyDictionary
+from typing import get_args
+from typing import Protocol
+from typing import TypeVar
 
-from optuna.study import Study
-from optuna.trial import FrozenTrial
-
+from optuna_llm._logging import get_logger
+from optuna_llm._quoting import clean_text
 from optuna_llm._quoting import shorten
 from optuna_llm._records import Source
-from optuna_llm._records import TextParameter
 from optuna_llm._records import Usage
 
+
+_logger = get_logger(__name__)
 
 FEEDBACK = "feedback"
 PREFIX = "llm:"
 
+PROPOSAL = "llm:proposal"
 _TEXTS = "llm:texts"
-_SOURCE = "llm:source"
-_RATIONALE = "llm:rationale"
-_PARENT = "llm:parent"
-_MODEL = "llm:model"
-_ERROR = "llm:error"
-_CLAIM = "llm:claim"
-_TASK = "llm:task"
-_TOKENS = ("prompt_tokens", "cached_tokens", "completion_tokens", "reasoning_tokens")
-_DECLARATION = "llm:text:"
+_RELATIVE = "llm:text:"
 
 MAX_BYTES = 60_000
-"""What is written into one attribute at most: MySQL holds 65,535 bytes of ASCII JSON."""
+"""Size of one attribute at most, as ASCII JSON: MySQL's TEXT holds 65,535 bytes."""
+
+_MAX_RATIONALE = 2_000
+_MAX_ERROR = 1_500
+_MAX_MODEL = 200
+_MAX_PIECES = 100_000
+_MAX_WARNED = 100
+
+_Value = TypeVar("_Value")
+
+
+class HasAttributes(Protocol):
+    """A trial of any kind: running, finished or fixed."""
+
+    @property
+    def number(self) -> int:
+        """The trial's number in its study."""
+        ...
+
+    @property
+    def user_attrs(self) -> dict[str, Any]:
+        """Its user attributes."""
+        ...
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Who decided a trial's values, why, and at what cost; stored under ``llm:proposal``.
+
+    Attributes:
+        source: Who decided the values; None while nobody has.
+        rationale: The model's reason, in its words.
+        parent: Number of the trial whose text the proposal was to start from, or has edited.
+        model: The model's name, as its server reports it.
+        usage: What the proposal cost. Without calls, it came with the proposal of another trial.
+        error: Why the model's proposal was not used.
+        claim: Digest of the proposed values, by which workers find duplicates while they are
+            being proposed.
+    """
+
+    source: Source | None = None
+    rationale: str = ""
+    parent: int | None = None
+    model: str | None = None
+    usage: Usage | None = None
+    error: str = ""
+    claim: str | None = None
 
 
 def check_text_name(name: str) -> None:
-    """Refuse a name that cannot be a user attribute beside ours, or stand in the prompt.
+    """Refuse a name that cannot be a user attribute beside ours, or cannot stand in a prompt.
 
     Raises:
         ValueError: If the name is not usable for a text parameter.
     """
     way_out = "Give the text parameter another name."
     if not isinstance(name, str) or not name.strip():
-        raise ValueError(f"A text parameter's name must be a string and not empty: {name!r}.")
+        raise ValueError(f"A text parameter's name must be a non-empty string: {name!r}.")
     if name.startswith(PREFIX) or name == FEEDBACK:
-        raise ValueError(f"The name {name!r} is kept for optuna_llm's own attributes. {way_out}")
+        raise ValueError(f"The name {name!r} is reserved for optuna_llm. {way_out}")
     if re.search(r":\d+$", name):
         raise ValueError(f"{name!r} reads like a piece of a long text (<name>:1). {way_out}")
     if re.search(r'[<>"\x00-\x1f\x7f\ud800-\udfff]', name):
-        raise ValueError(f'{name!r} holds a control character or one of < > ". {way_out}')
+        raise ValueError(f'{name!r} contains a control character or one of < > ". {way_out}')
 
 
 def json_bytes(value: object) -> int:
@@ -59,47 +106,93 @@ def json_bytes(value: object) -> int:
     return len(json.dumps(value))
 
 
-def text_attributes(texts: Mapping[str, str], present: Mapping[str, Any]) -> dict[str, Any]:
-    """The user attributes that hold the texts: their pieces, then the list of what is whole.
+def fit_attribute(text: str) -> str:
+    """The text; its middle is left out where it is too long for one attribute."""
+    limit = MAX_BYTES
+    fitting = shorten(text, limit)
+    while (cost := json_bytes(fitting)) > MAX_BYTES:
+        limit = limit * MAX_BYTES // (cost + 1)
+        fitting = shorten(text, limit)
+    return fitting
 
-    Args:
-        texts: Name to text.
-        present: The trial's user attributes so far.
-    """
+
+# Texts
+
+
+def text_attributes(texts: Mapping[str, str], trial: HasAttributes) -> dict[str, Any]:
+    """The user attributes that add texts to a trial: their pieces, then the list of its texts."""
     attributes: dict[str, Any] = {}
-    counts = dict(present.get(_TEXTS, {}))
+    counts = _read_counts(trial)
     for name, text in texts.items():
         pieces = _split(text)
-        # The first piece last: where it is, the text is whole, though its process may have died
-        # before it said so in the list.
+        # The first piece last: where it is, the text is whole, even if its process died before
+        # it could add it to the list.
         keyed = [(_piece_key(name, i), piece) for i, piece in enumerate(pieces)]
         attributes |= dict(reversed(keyed))
         counts[name] = len(pieces)
     return attributes | {_TEXTS: counts}
 
 
-def read_texts(attributes: Mapping[str, Any]) -> dict[str, str]:
-    """The texts that a trial's user attributes hold."""
-    return {
-        name: "".join(attributes[_piece_key(name, i)] for i in range(count))
-        for name, count in attributes.get(_TEXTS, {}).items()
-    }
+def read_texts(trial: HasAttributes, declared: Collection[str] = ()) -> dict[str, str]:
+    """The texts that a trial holds, by name.
+
+    Args:
+        trial: The trial.
+        declared: Names of text parameters: a string that stands under one of them counts even if
+            it was set by hand, in a trial that was added or enqueued.
+    """
+    texts = {}
+    for name, count in _read_counts(trial).items():
+        pieces: list[Any] = [trial.user_attrs.get(_piece_key(name, i)) for i in range(count)]
+        if all(isinstance(piece, str) for piece in pieces):
+            texts[name] = "".join(pieces)
+        else:
+            _skip(trial, name)
+    for name in declared:
+        if name not in texts and isinstance(given := read_given_text(trial, name), str):
+            texts[name] = given
+    return texts
 
 
-def read_given_text(attributes: Mapping[str, Any], name: str) -> Any:
+def read_given_text(trial: HasAttributes, name: str) -> Any:
     """What stands under a text's name without being in the list of texts; None for nothing.
 
-    Put there by the user, or by a process that died; a trial done again has it too.
+    The user or a process that died has put it there; the retry of a stale trial has it too.
     """
-    given = attributes.get(name)
+    given = trial.user_attrs.get(name)
     if not isinstance(given, str):
         return given
-    pieces = itertools.takewhile(lambda key: key in attributes, _more_keys(name))
-    return given + "".join(attributes[key] for key in pieces)
+    keys = (_piece_key(name, i) for i in itertools.count(1))
+    held = itertools.takewhile(lambda key: isinstance(trial.user_attrs.get(key), str), keys)
+    return given + "".join(trial.user_attrs[key] for key in held)
 
 
-def _more_keys(name: str) -> Iterator[str]:
-    return (_piece_key(name, i) for i in itertools.count(1))
+def pack_texts(texts: Mapping[str, str]) -> dict[str, str]:
+    """Texts as a sampler hands them to the objective, among the relative parameters.
+
+    Only those that the objective asks for are stored. No number parameter has such a name.
+    """
+    return {_RELATIVE + name: text for name, text in texts.items()}
+
+
+def unpack_text(params: Mapping[str, Any], name: str) -> str | None:
+    """The text of a name that a sampler has handed over; None where it has none."""
+    text: str | None = params.get(_RELATIVE + name)
+    return text
+
+
+def _read_counts(trial: HasAttributes) -> dict[str, int]:
+    """How many pieces each text of a trial has."""
+    counts = trial.user_attrs.get(_TEXTS)
+    if counts is None:
+        return {}
+    if not isinstance(counts, Mapping):
+        _skip(trial, _TEXTS)
+        return {}
+    known = {n: c for n, c in counts.items() if _is_count(c) and 0 < c <= _MAX_PIECES}
+    if len(known) < len(counts):
+        _skip(trial, _TEXTS)
+    return known
 
 
 def _piece_key(name: str, index: int) -> str:
@@ -107,7 +200,7 @@ def _piece_key(name: str, index: int) -> str:
 
 
 def _split(text: str) -> list[str]:
-    """The text in pieces of which each fits into one attribute; at least one piece."""
+    """The text in pieces that each fit into one attribute; at least one piece."""
     pieces: list[str] = []
     start = 0
     while start < len(text) or not pieces:
@@ -119,160 +212,107 @@ def _split(text: str) -> list[str]:
     return pieces
 
 
-def fit_attribute(text: str) -> str:
-    """The text, its middle left out where it is too long for one attribute."""
-    limit = MAX_BYTES
-    fitting = shorten(text, limit)
-    while (cost := json_bytes(fitting)) > MAX_BYTES:
-        limit = limit * MAX_BYTES // (cost + 1)
-        fitting = shorten(text, limit)
-    return fitting
+# Provenance and feedback
 
 
-_declared: WeakKeyDictionary[Study, dict[str, TextParameter]] = WeakKeyDictionary()
-"""What was declared here, so that no trial but the first reads the study's attributes for it."""
-
-
-def declare_text(study: Study, parameter: TextParameter) -> None:
-    """Tell the study of a text parameter, so that a new process knows of it."""
-    known = _declared.setdefault(study, {})
-    if known.get(parameter.name) == parameter:
-        return
-    value = {
-        "description": parameter.description,
-        "language": parameter.language,
-        "initial": parameter.initial,
+def provenance_attributes(provenance: Provenance) -> dict[str, Any]:
+    """The user attribute that tells where a trial's values come from; unknowns are left out."""
+    fields: dict[str, Any] = {
+        "source": provenance.source,
+        "rationale": shorten(provenance.rationale, _MAX_RATIONALE) or None,
+        "parent": provenance.parent,
+        "model": provenance.model and shorten(provenance.model, _MAX_MODEL),
+        "error": shorten(provenance.error, _MAX_ERROR) or None,
+        "claim": provenance.claim,
     }
-    if json_bytes(value) > MAX_BYTES:
-        value["initial"] = None
-    if json_bytes(value) > MAX_BYTES:
-        raise ValueError(
-            f"The description of {parameter.name!r} is too long to be stored: "
-            f"{len(parameter.description):,} characters. Say it in fewer words."
-        )
-    key = _DECLARATION + parameter.name
-    if study.user_attrs.get(key) != value:
-        study.set_user_attr(key, value)
-    known[parameter.name] = parameter
+    known = {name: value for name, value in fields.items() if value is not None}
+    return {PROPOSAL: known | write_usage(provenance.usage)}
 
 
-def declared_here(study: Study) -> Mapping[str, TextParameter]:
-    """The text parameters that this process has told the study of, by name."""
-    return _declared.get(study, {})
+def read_provenance(trial: HasAttributes) -> Provenance:
+    """Where the trial's values come from, as far as can be read."""
+    stored = trial.user_attrs.get(PROPOSAL)
+    if stored is None:
+        return Provenance()
+    if not isinstance(stored, Mapping):
+        _skip(trial, PROPOSAL)
+        return Provenance()
+
+    def read(name: str, kind: type[_Value]) -> _Value | None:
+        value = stored.get(name)
+        if value is None or (isinstance(value, kind) and not isinstance(value, bool)):
+            return value
+        _skip(trial, f"{PROPOSAL}: {name}")
+        return None
+
+    source = read("source", str)
+    if source is not None and source not in get_args(Source):
+        _skip(trial, f"{PROPOSAL}: source")
+        source = None
+    return Provenance(
+        source=source,  # type: ignore[arg-type] # Just checked.
+        rationale=read("rationale", str) or "",
+        parent=read("parent", int),
+        model=read("model", str),
+        usage=read_usage(stored) if "calls" in stored else None,
+        error=read("error", str) or "",
+        claim=read("claim", str),
+    )
 
 
-def read_declared_texts(attributes: Mapping[str, Any]) -> dict[str, TextParameter]:
-    """The text parameters that a study's user attributes tell of, by name."""
-    return {
-        key.removeprefix(_DECLARATION): TextParameter(key.removeprefix(_DECLARATION), **value)
-        for key, value in attributes.items()
-        if key.startswith(_DECLARATION)
-    }
+def read_source(trial: HasAttributes) -> Source | None:
+    """Who decided the trial's values; None while nobody has."""
+    return read_provenance(trial).source
 
 
-def write_task(study: Study, task: str) -> None:
-    """Tell the study what it is about."""
-    study.set_user_attr(_TASK, task)
-
-
-def read_task(attributes: Mapping[str, Any]) -> str:
-    """The task that a study's user attributes hold; empty where there is none."""
-    return str(attributes.get(_TASK, ""))
-
-
-def source_attributes(source: Source) -> dict[str, Any]:
-    """The user attribute that says who decided a trial's values."""
-    return {_SOURCE: source}
-
-
-def read_source(attributes: Mapping[str, Any]) -> Source | None:
-    """Who decided the trial's values; None where nobody has said yet."""
-    source: Source | None = attributes.get(_SOURCE)
-    return source
-
-
-def claim_attributes(claim: str) -> dict[str, Any]:
-    """The user attribute that tells other workers which values a trial is about to take."""
-    return {_CLAIM: claim}
-
-
-def read_claim(attributes: Mapping[str, Any]) -> str | None:
-    """The values that the trial is about to take, as a digest."""
-    claim: str | None = attributes.get(_CLAIM)
-    return claim
-
-
-def error_attributes(error: Exception) -> dict[str, Any]:
-    """The user attribute that says why the model's proposal was not used."""
-    return {_ERROR: fit_attribute(str(error))}
-
-
-def proposal_attributes(rationale: str, parent: int | None) -> dict[str, Any]:
-    """The user attributes that say what the model thought, and what it began from."""
-    attributes: dict[str, Any] = {_RATIONALE: fit_attribute(rationale)} if rationale else {}
-    return attributes if parent is None else attributes | {_PARENT: parent}
-
-
-def cost_attributes(usage: Usage, model: str | None) -> dict[str, Any]:
-    """The user attributes that say what a proposal cost; token counts only where known."""
-    counts = {PREFIX + name: getattr(usage, name) for name in _TOKENS if getattr(usage, name)}
-    names = {} if model is None else {_MODEL: fit_attribute(model)}
-    return {**names, **counts, "llm:calls": usage.calls, "llm:seconds": round(usage.seconds, 3)}
-
-
-def has_cost(attributes: Mapping[str, Any]) -> bool:
-    """Whether the trial's proposal is in, or has failed, and what it cost is known."""
-    return "llm:calls" in attributes
-
-
-def read_usage(attributes: Mapping[str, Any]) -> Usage:
-    """What the trial has cost so far."""
-    names = (*_TOKENS, "calls", "seconds")
-    return Usage(**{name: attributes.get(PREFIX + name, 0) for name in names})
-
-
-def read_model(attributes: Mapping[str, Any]) -> str | None:
-    """The model's name as the server reported it."""
-    model: str | None = attributes.get(_MODEL)
-    return model
-
-
-def read_feedback(attributes: Mapping[str, Any]) -> str:
+def read_feedback(trial: HasAttributes) -> str:
     """The evaluator's words; empty where there are none."""
-    return str(attributes.get(FEEDBACK, ""))
+    feedback = trial.user_attrs.get(FEEDBACK, "")
+    if isinstance(feedback, str):
+        return feedback
+    # Set by hand, by somebody who did not know of report_feedback: still what they wanted to say.
+    return fit_attribute(json.dumps(feedback, ensure_ascii=False, default=str))
 
 
-def read_rationale(attributes: Mapping[str, Any]) -> str:
-    """The model's words on why it proposed the trial; empty where there are none."""
-    return str(attributes.get(_RATIONALE, ""))
+def write_usage(usage: Usage | None) -> dict[str, Any]:
+    """Token counts where they are known; calls and seconds always."""
+    if usage is None:
+        return {}
+    counts = {name: count for name, count in vars(usage).items() if count}
+    return counts | {"calls": usage.calls, "seconds": round(usage.seconds, 3)}
 
 
-def read_parent(attributes: Mapping[str, Any]) -> int | None:
-    """Number of the trial whose texts this one was derived from."""
-    parent: int | None = attributes.get(_PARENT)
-    return parent
+def read_usage(stored: Mapping[str, Any]) -> Usage:
+    counts: dict[str, Any] = {name: stored.get(name) for name in vars(Usage())}
+    seconds = counts.pop("seconds")
+    is_time = isinstance(seconds, int | float) and math.isfinite(seconds) and seconds >= 0
+    known = {name: count for name, count in counts.items() if _is_count(count)}
+    return Usage(**known, seconds=float(seconds) if is_time else 0.0)
 
 
-def read_error(attributes: Mapping[str, Any]) -> str:
-    """Why the model's proposal was not used; empty where it was."""
-    return str(attributes.get(_ERROR, ""))
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 10**15
 
 
-def read_constraints(trial: FrozenTrial) -> dict[str, float]:
-    """The trial's constraint values by name, infeasible above 0."""
-    constraints: dict[str, float] | None = getattr(trial, "constraints", None)
-    if constraints is not None:
-        return constraints
-    # Before Optuna 5, what a sampler's constraints_func returned, without names.
-    return {str(i): c for i, c in enumerate(trial.system_attrs.get("constraints") or ())}
+def _skip(trial: HasAttributes, key: str) -> None:
+    warn_once(key, f"trial {trial.number}")
 
 
-def write_attributes(study: Study, trial: FrozenTrial, attributes: Mapping[str, Any]) -> None:
-    """Write user attributes of a running trial, seen at once by its objective.
+_warned: set[str] = set()
 
-    Samplers are handed the trial that ``Trial.user_attrs`` reads from: a write through the
-    storage alone would stay hidden from the objective.
+
+def warn_once(key: str, where: str) -> None:
+    """Tell once in this process that what stands under a key cannot be read.
+
+    Args:
+        key: The key.
+        where: The trial or the study that has it.
     """
-    for key, value in attributes.items():
-        study._storage.set_trial_user_attr(trial._trial_id, key, value)
-        trial.user_attrs[key] = value
+    if key not in _warned and len(_warned) < _MAX_WARNED:
+        _warned.add(key)
+        _logger.warning(
+            "The user attribute %r of %s cannot be read and is skipped; from now on without "
+            "a warning.",
+            clean_text(key),
+            where,
+        )

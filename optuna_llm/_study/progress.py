@@ -12,11 +12,11 @@ from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
 
 from optuna_llm._records import TrialRecord
-from optuna_llm._study.history import add_leader
 from optuna_llm._study.history import completion_order
 from optuna_llm._study.history import make_record
 from optuna_llm._study.history import name_objectives
-from optuna_llm._study.history import rank
+from optuna_llm._study.ranking import merge_leader
+from optuna_llm._study.ranking import rank
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def follow(study: Study) -> Progress:
         record = make_record(trial)
         if len(directions) == 1 and best and not _is_better(record, best[0], directions):
             continue
-        best = add_leader(best, record, directions, 1)
+        best = merge_leader(best, record, directions, 1)
         if record in best:
             steps.append(record)
     return Progress(objectives, {t.number: t for t in trials}, finished, steps, best)

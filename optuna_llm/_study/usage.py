@@ -12,6 +12,8 @@ from optuna.trial import FrozenTrial
 
 from optuna_llm._records import Usage
 from optuna_llm._study import attributes as stored
+from optuna_llm._study import internals
+from optuna_llm._study.declarations import read_unclaimed
 
 
 @dataclass(frozen=True)
@@ -42,8 +44,9 @@ class StudyUsage(Usage):
 
     Attributes:
         cost: Money, in the currency of the prices; None where a price is not known.
-        by_source: The same for each source of trials (``llm:source``); a trial that failed for
-            lack of a proposal has the source ``"none"``.
+        by_source: The same for each source of trials. A trial that failed for lack of a proposal
+            has the source ``"none"``; ``"unclaimed"`` are calls whose proposals no trial has
+            taken, made ahead of trials that never began, or cancelled.
         by_model: The same for each model, by the name that its server reports; ``""`` where it
             reports none.
     """
@@ -63,10 +66,10 @@ def usage(study: Study, prices: Prices | Mapping[str, Prices] | None = None) -> 
 
     Args:
         study: The study.
-        prices: The model's prices, or those of several models by name (as ``llm:model``). By
+        prices: The model's prices, or those of several models by name. By
             default they are looked up in genai-prices, in US dollars, if that is installed.
     """
-    costs = read_costs(study.get_trials(deepcopy=False))
+    costs = read_costs(study)
     sources = {cost.source for cost in costs}
     models = {cost.model for cost in costs}
     return _add_up(
@@ -82,37 +85,46 @@ class TrialCost:
     """What one trial's proposal has cost.
 
     Attributes:
-        trial: Number of the trial.
-        source: Who decided its values; ``"none"`` where nobody has said.
+        trial: Number of the trial; None for proposals that no trial has taken.
+        source: Who decided its values; ``"none"`` where nobody has.
         model: The model's name as its server reports it; empty where it reports none.
         usage: Tokens, calls and seconds.
     """
 
-    trial: int
+    trial: int | None
     source: str
     model: str
     usage: Usage
 
 
-def read_costs(trials: Sequence[FrozenTrial]) -> list[TrialCost]:
-    """What each trial has cost whose proposal is in, if only a share in another's call.
+def read_costs(study: Study) -> list[TrialCost]:
+    """What the proposals of a study have cost, those included that no trial has taken."""
+    unclaimed = [
+        TrialCost(None, "unclaimed", model, spent)
+        for model, spent in read_unclaimed(study.user_attrs)
+        if spent.calls
+    ]
+    return read_trial_costs(study.get_trials(deepcopy=False)) + unclaimed
 
-    A trial that is done again, since its worker had died, has its attributes, its cost included,
-    from the first time: that is counted once.
+
+def read_trial_costs(trials: Sequence[FrozenTrial]) -> list[TrialCost]:
+    """What each trial has cost whose proposal is in, even if it came in another trial's call.
+
+    The retry of a stale trial holds the attributes of the first try, its cost included: that is
+    counted once.
     """
     costs = []
     by_number = {trial.number: trial for trial in trials}
     for trial in trials:
-        attributes = trial.user_attrs
-        if not stored.has_cost(attributes):
+        provenance = stored.read_provenance(trial)
+        if provenance.usage is None:
             continue
-        spent = stored.read_usage(attributes)
-        first = by_number.get(trial.system_attrs.get("failed_trial", -1))
-        if first is not None and spent == stored.read_usage(first.user_attrs):
+        failed = internals.read_failed_trial(trial)
+        first = None if failed is None else by_number.get(failed)
+        if first is not None and provenance.usage == stored.read_provenance(first).usage:
             continue
-        source = stored.read_source(attributes) or "none"
-        model = stored.read_model(attributes) or ""
-        costs.append(TrialCost(trial.number, source, model, spent))
+        source = provenance.source or "none"
+        costs.append(TrialCost(trial.number, source, provenance.model or "", provenance.usage))
     return costs
 
 

@@ -23,7 +23,9 @@ from optuna.trial import TrialState
 import optuna_dashboard
 
 from optuna_llm._logging import get_logger
-from optuna_llm._study import attributes as stored
+from optuna_llm._study import internals
+from optuna_llm._study.declarations import read_declared_texts
+from optuna_llm._study.declarations import read_task
 from optuna_llm._study.progress import follow
 from optuna_llm._study.progress import Progress
 from optuna_llm._study.usage import Prices
@@ -131,8 +133,8 @@ def _annotate_study(
     note = write_study_note(
         study.study_name,
         progress,
-        stored.read_task(own),
-        stored.read_declared_texts(own),
+        read_task(own),
+        read_declared_texts(own),
         usage(study, prices),
     )
     if known == note or (known is not None and not is_own(known)):
@@ -143,12 +145,12 @@ def _annotate_study(
 
 def _annotate_trials(study: Study, progress: Progress, there: _Written, max_rows: int) -> _Written:
     """Write the notes that are missing, as far as there is room."""
-    texts = stored.read_declared_texts(study.user_attrs)
+    texts = read_declared_texts(study.user_attrs)
     written: _Written = {}
     taken = sum(_count_rows(note) for key, note in there.items() if _TRIAL.fullmatch(key))
     steps = {step.number for step in progress.steps}
     for trial in progress.finished:
-        key = f"dashboard:{trial._trial_id}:note_str"
+        key = f"dashboard:{internals.find_trial_id(trial)}:note_str"
         known = there.get(key)
         if known is not None and (not is_own(known) or is_whole(known)):
             continue
@@ -171,8 +173,8 @@ class _FinishedTrial:
 
     def __init__(self, study: Study, trial: FrozenTrial) -> None:
         self.study = study
-        self.storage = study._storage
-        self._trial_id = trial._trial_id
+        self.storage, _ = internals.find_storage(study)
+        self._trial_id = internals.find_trial_id(trial)
 
 
 def _count_rows(note: str) -> int:
@@ -182,7 +184,7 @@ def _count_rows(note: str) -> int:
 def _read(study: Study) -> _Written:
     """What the dashboard keeps in pieces in a study's system attributes, put together again."""
     pieces: dict[str, dict[int, str]] = {}
-    for key, value in study._storage.get_study_system_attrs(study._study_id).items():
+    for key, value in internals.read_study_system_attrs(study).items():
         if found := _KEY.fullmatch(key):
             pieces.setdefault(found[1], {})[int(found[2])] = value
     return {key: "".join(parts[i] for i in sorted(parts)) for key, parts in pieces.items()}
@@ -288,7 +290,7 @@ def run(
 
     Given a storage rather than its address, the dashboard keeps what it has read of finished
     trials: at 10,000 trials a page takes a tenth of the time. Attributes of several lines or
-    more than 300 characters are cut in its pages, which show them on one line; downloads
+    more than 100 characters are cut in its pages, which show them on one line; downloads
     have them whole.
 
     .. code-block:: python

@@ -22,6 +22,7 @@ from optuna_llm._records import Usage
 from optuna_llm._study import attributes as stored
 from optuna_llm._study.distributions import describe_distribution
 from optuna_llm._study.distributions import write_number
+from optuna_llm._study.internals import read_constraints
 from optuna_llm._study.progress import Progress
 from optuna_llm._study.usage import StudyUsage
 from optuna_llm.dashboard._markdown import escape
@@ -77,21 +78,21 @@ def write_trial_note(
         texts: The study's text parameters.
         whole: Whether the texts are to be shown whole, beside what they change.
     """
-    attributes = trial.user_attrs
-    number = stored.read_parent(attributes)
+    provenance = stored.read_provenance(trial)
+    number = provenance.parent
     parent = None if number is None else progress.trials.get(number)
     parts = [_BEGIN, _describe_outcome(trial, progress)]
-    if rationale := stored.read_rationale(attributes):
-        parts.append(f"> {escape(rationale)}")
-    if error := stored.read_error(attributes):
-        parts.append(f"**Why the model's proposal was not used:** {escape(error)}")
+    if provenance.rationale:
+        parts.append(f"> {escape(provenance.rationale)}")
+    if provenance.error:
+        parts.append(f"**Why the model's proposal was not used:** {escape(provenance.error)}")
     if changes := _describe_changes(trial, parent):
         parts.append(changes)
     parts += _show_texts(trial, parent, texts, whole)
-    if feedback := stored.read_feedback(attributes):
+    if feedback := stored.read_feedback(trial):
         parts += ["**Feedback**", show_block(fold(feedback, None), None, _MAX_FEEDBACK)]
-    if stored.has_cost(attributes):
-        parts.append(_describe_usage(stored.read_usage(attributes)))
+    if provenance.usage is not None:
+        parts.append(_describe_usage(provenance.usage))
     return _join(parts)
 
 
@@ -105,15 +106,13 @@ def _describe_outcome(trial: FrozenTrial, progress: Progress) -> str:
 
 def _describe_origin(trial: FrozenTrial) -> Iterator[str]:
     """Who decided its values, and what they come from."""
-    attributes = trial.user_attrs
-    source = stored.read_source(attributes)
+    provenance = stored.read_provenance(trial)
+    source = provenance.source
     if source is not None:
-        model = stored.read_model(attributes)
-        named = f" {escape(model)}" if model else " the model"
+        named = f" {escape(provenance.model)}" if provenance.model else " the model"
         yield _SOURCES.get(source, source) + (named if source == "model" else "")
-    parent = stored.read_parent(attributes)
-    if parent is not None:
-        yield f"from trial {parent}"
+    if provenance.parent is not None:
+        yield f"from trial {provenance.parent}"
 
 
 def _describe_result(trial: FrozenTrial, progress: Progress) -> str:
@@ -122,7 +121,7 @@ def _describe_result(trial: FrozenTrial, progress: Progress) -> str:
     values = _write_values(trial.values or (), progress)
     if trial.state == TrialState.PRUNED:
         return f"Pruned at {values}" if values else "Pruned"
-    infeasible = any(value > 0 for value in stored.read_constraints(trial).values())
+    infeasible = any(value > 0 for value in read_constraints(trial).values())
     return values + (" (infeasible)" if infeasible else "")
 
 
@@ -154,8 +153,8 @@ def _show_texts(
     whole: bool,
 ) -> Iterator[str]:
     """The texts, as what they change in the parent's where there is one."""
-    before = {} if parent is None else stored.read_texts(parent.user_attrs)
-    now = stored.read_texts(trial.user_attrs)
+    before = {} if parent is None else stored.read_texts(parent)
+    now = stored.read_texts(trial)
     for name, text in now.items():
         title = f"**{escape(name)}**"
         language = declared[name].language if name in declared else None
@@ -252,7 +251,7 @@ def _describe_progress(progress: Progress) -> Iterator[str]:
 
 def _describe_step(step: TrialRecord, progress: Progress) -> list[str]:
     value = _write_values(step.values or (), progress)
-    source = stored.read_source(progress.trials[step.number].user_attrs) or ""
+    source = stored.read_source(progress.trials[step.number]) or ""
     parent = "" if step.parent is None else str(step.parent)
     return [str(step.number), value, parent, source, escape(step.rationale, 120)]
 
@@ -279,9 +278,7 @@ def _describe_totals(progress: Progress, spent: StudyUsage) -> Iterator[str]:
     yield ", ".join(
         f"{count} {names.get(state, state.name.lower())}" for state, count in states.most_common()
     )
-    sources = Counter(
-        stored.read_source(trial.user_attrs) or "none" for trial in progress.finished
-    )
+    sources = Counter(stored.read_source(trial) or "none" for trial in progress.finished)
     nothing = StudyUsage(cost=0.0)
     header = ["calls:", "tokens sent:", "cached:", "received:", "seconds:", "cost:"]
     yield table(

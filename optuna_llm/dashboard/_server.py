@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _logger = get_logger(__name__)
 
 _STUDY = re.compile(r"/api/studies/\d+/?")
-_MAX_ATTRIBUTE = 300
+_MAX_ATTRIBUTE = 100
 _N_SHOWN = 60
 
 

@@ -156,6 +156,8 @@ class Judge:
 def _charge(trial: BaseTrial | None, usage: Usage) -> None:
     """Add what a call cost to what the trial has cost so far."""
     if trial is not None:
-        total = stored.read_usage(trial.user_attrs) + usage
-        for key, value in stored.cost_attributes(total, None).items():
+        provenance = stored.read_provenance(trial)
+        total = (provenance.usage or Usage()) + usage
+        changed = stored.provenance_attributes(replace(provenance, usage=total))
+        for key, value in changed.items():
             trial.set_user_attr(key, value)

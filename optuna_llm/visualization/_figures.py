@@ -24,11 +24,12 @@ from optuna_llm._logging import get_logger
 from optuna_llm._quoting import clean_text
 from optuna_llm._quoting import shorten
 from optuna_llm._study import attributes as stored
+from optuna_llm._study.internals import read_constraints
 from optuna_llm._study.progress import follow
 from optuna_llm._study.progress import Progress
 from optuna_llm._study.usage import price
 from optuna_llm._study.usage import Prices
-from optuna_llm._study.usage import read_costs
+from optuna_llm._study.usage import read_trial_costs
 
 
 if TYPE_CHECKING:
@@ -168,9 +169,9 @@ def read_points(progress: Progress, target: _Target | None) -> list[Point]:
         value = trial.values[0] if target is None else target(trial)
         if not math.isfinite(value):
             continue
-        source = stored.read_source(trial.user_attrs) or "none"
-        parent = stored.read_parent(trial.user_attrs)
-        is_feasible = all(c <= 0 for c in stored.read_constraints(trial).values())
+        provenance = stored.read_provenance(trial)
+        source, parent = provenance.source or "none", provenance.parent
+        is_feasible = all(c <= 0 for c in read_constraints(trial).values())
         height = value if is_up else -value
         is_record = is_feasible and height > record
         record = height if is_record else record
@@ -257,7 +258,8 @@ def draw_usage(
 ) -> go.Figure:
     """The figure of :func:`plot_usage`."""
     go = import_plotly()
-    costs = {cost.trial: cost for cost in read_costs(list(progress.finished))}
+    found = read_trial_costs(progress.finished)
+    costs = {cost.trial: cost for cost in found if cost.trial is not None}
     counts = any(cost.usage.prompt_tokens for cost in costs.values())
     amounts = {
         n: c.usage.prompt_tokens + c.usage.completion_tokens if counts else c.usage.calls
@@ -353,7 +355,7 @@ def _lay_out(figure: Any, title: str, x: str, y: str) -> Any:
 def _describe(trial: FrozenTrial, source: str, parent: int | None) -> str:
     origin = "" if parent is None else f", from trial {parent}"
     words = [f"trial {trial.number} ({source}{origin})"]
-    if rationale := stored.read_rationale(trial.user_attrs):
+    if rationale := stored.read_provenance(trial).rationale:
         lines = textwrap.wrap(clean_text(shorten(rationale, 300)), 60)
         words += [_escape(line) for line in lines]
     return "<br>".join(words)

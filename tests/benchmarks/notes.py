@@ -64,13 +64,15 @@ def fill(storage: str, size: int, rng: random.Random) -> list[str]:
         attributes = {
             "code": change(lines, rng),
             "llm:texts": {"code": 1},
-            "llm:source": "model" if number else "initial",
-            "llm:rationale": "A line of it may do better with another factor.",
-            "llm:calls": 1,
-            "llm:prompt_tokens": 3_000,
-            "llm:completion_tokens": 100,
+            "llm:proposal": {
+                "source": "model" if number else "initial",
+                "rationale": "A line of it may do better with another factor.",
+                "calls": 1,
+                "prompt_tokens": 3_000,
+                "completion_tokens": 100,
+                **({"parent": rng.randrange(number)} if number else {}),
+            },
             "feedback": "The mean error over five folds was 0.123.",
-            **({"llm:parent": rng.randrange(number)} if number else {}),
         }
         trials.append(optuna.trial.create_trial(value=rng.random(), user_attrs=attributes))
     study.add_trials(trials)

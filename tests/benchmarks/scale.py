@@ -57,10 +57,11 @@ def fill(storage: str, size: int) -> None:
     for number in range(size):
         # As in a search: most lines are those of others before.
         base[rng.randrange(len(base))] = LINE.format(rng.random())
-        attributes = {"code": "".join(base), "llm:texts": {"code": 1}, "llm:source": "model"}
-        attributes |= {"llm:rationale": "Another line.", "feedback": "It ran."}
+        attributes = {"code": "".join(base), "llm:texts": {"code": 1}, "feedback": "It ran."}
+        proposal: dict[str, object] = {"source": "model", "rationale": "Another line."}
+        attributes["llm:proposal"] = proposal
         if number:
-            attributes["llm:parent"] = number - 1
+            proposal["parent"] = number - 1
         params = {name: rng.uniform(-5, 5) for name in NAMES}
         trials.append(
             optuna.create_trial(

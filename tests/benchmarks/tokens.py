@@ -117,7 +117,7 @@ def run(size: int, is_editing: bool) -> tuple[Bill, Bill]:
     before = ""
     conversation = TASK
     for trial in study.trials:
-        words = trial.user_attrs.get("llm:rationale", "")
+        words = trial.user_attrs.get("llm:proposal", {}).get("rationale", "")
         reply = f"{words}\n```\n{get_texts(trial)['code']}\n```\n"
         if trial.number:
             other.add(conversation, before, reply)
@@ -137,7 +137,7 @@ def render(n_trials: int) -> tuple[float, int]:
     for number in range(n_trials + 20):
         lines[rng.randrange(len(lines))] = f"value = combine({rng.random():.6f}, previous)"
         attributes: dict[str, object] = {"code": "\n".join(lines), "llm:texts": {"code": 1}}
-        attributes |= {"llm:parent": number - 1} if number else {}
+        attributes |= {"llm:proposal": {"parent": number - 1}} if number else {}
         study.add_trial(optuna.create_trial(value=rng.random(), user_attrs=attributes))
         if number >= n_trials:
             begin = time.perf_counter()

@@ -117,8 +117,10 @@ def measure(url: str, form: str, count: int, mode: str) -> None:
         trials = study.get_trials(deepcopy=False)
     rate = sum(1 / period for period in periods)
     attributes = [t.user_attrs for t in trials]
-    calls = sum(a.get("llm:calls", 0) for a in attributes) / len(trials)
-    tokens = sum(a.get("llm:prompt_tokens", 0) for a in attributes) / len(trials)
+    calls = sum(a.get("llm:proposal", {}).get("calls", 0) for a in attributes) / len(trials)
+    tokens = sum(a.get("llm:proposal", {}).get("prompt_tokens", 0) for a in attributes) / len(
+        trials
+    )
     repeats = len(trials) - len({(t.params["x"], t.user_attrs["code"]) for t in trials})
     print(
         f"{form:10}{count:>8}{mode:>10}{rate:>10.2f}{rate * SECONDS / count:>10.3f}"

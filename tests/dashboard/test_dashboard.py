@@ -21,6 +21,7 @@ from browser import Page
 from browser import serve
 import optuna
 from optuna.trial import TrialState
+from provenance import told
 import pytest
 from test_notes import trial_note
 from waiting import wait_for
@@ -95,7 +96,7 @@ def test_a_finished_study_can_be_read_in_the_dashboard(
         [added] = [line for line in page.wait_for(".inserted-sign.line") if line.text]
         [gone] = [line for line in page.find(".deleted-sign.line") if line.text]
         assert added.text in get_texts(improved)["code"]
-        parent = improved.user_attrs["llm:parent"]
+        parent = told(improved, "parent")
         assert gone.text in get_texts(study.trials[parent])["code"]
         backgrounds = {line.value_of_css_property("background-color") for line in (added, gone)}
         assert len(backgrounds) == 2
@@ -160,7 +161,7 @@ def test_a_study_can_be_watched_while_two_workers_run_it(
         # An open page reads what is new of a trial until it has ended, and its note comes after.
         page.browser.refresh()
         page.wait_for(".inserted-sign.line")
-        assert f"from trial {study.trials[number].user_attrs['llm:parent']}" in page.text
+        assert f"from trial {told(study.trials[number], 'parent')}" in page.text
         page.save(pictures / "running-trial.png")
 
         page.open(f"{url}/studies/{study._study_id}")

@@ -4,6 +4,7 @@ from typing import Any
 
 import optuna
 from optuna.trial import TrialState
+from provenance import told
 import pytest
 
 from optuna_llm import Completion
@@ -63,13 +64,12 @@ def test_what_the_judge_costs_is_counted_on_the_trial() -> None:
     usage = Usage(prompt_tokens=100, cached_tokens=10, completion_tokens=5)
     judge, _ = make_judge("?", Completion("<score>5</score>", "m", usage))
     trial = optuna.create_study().ask()
-    trial.set_user_attr("llm:prompt_tokens", 1_000)
-    trial.set_user_attr("llm:calls", 1)
+    trial.set_user_attr("llm:proposal", {"prompt_tokens": 1_000, "calls": 1})
     judge("Hello", trial)
-    assert trial.user_attrs["llm:prompt_tokens"] == 1_100
-    assert trial.user_attrs["llm:calls"] == 3
-    assert trial.user_attrs["llm:cached_tokens"] == 10
-    assert trial.user_attrs["llm:completion_tokens"] == 5
+    assert told(trial, "prompt_tokens") == 1_100
+    assert told(trial, "calls") == 3
+    assert told(trial, "cached_tokens") == 10
+    assert told(trial, "completion_tokens") == 5
 
 
 def test_a_text_that_asks_for_a_score_stays_in_its_fence() -> None:

@@ -4,6 +4,7 @@ import re
 from typing import Any
 
 import optuna
+from provenance import told
 import pytest
 
 from optuna_llm import get_texts
@@ -45,7 +46,7 @@ def test_every_proposal_is_within_its_distribution() -> None:
         return trial.suggest_float("x", 0, 1)
 
     study = optimize(objective, 80)
-    answered = [t for t in study.trials if t.user_attrs["llm:source"] == "model"]
+    answered = [t for t in study.trials if told(t, "source") == "model"]
     assert len(answered) == 79
     assert len({t.params["kind"] for t in answered}) > 3
 
@@ -78,8 +79,8 @@ def test_digits_within_names_are_no_numbers(start: str, pattern: str) -> None:
 
 def test_it_says_what_it_is() -> None:
     study = optimize(sphere, 2)
-    assert study.trials[1].user_attrs["llm:model"] == "offline"
-    assert "tand-in" in study.trials[1].user_attrs["llm:rationale"]
+    assert told(study.trials[1], "model") == "offline"
+    assert "tand-in" in told(study.trials[1], "rationale")
     assert "understands nothing" in (OfflineModel.__doc__ or "")
 
 

@@ -18,6 +18,7 @@ from typing import Any
 import openai
 import optuna
 from optuna.trial import TrialState
+from provenance import told
 import pytest
 from pytest_httpserver import HTTPServer
 from werkzeug import Request
@@ -94,25 +95,25 @@ def test_a_mixed_study_runs_against_a_server_and_sends_what_is_needed_only(
     study = optuna.create_study(sampler=LLMSampler("Go down.", model=connect(server), seed=0))
     study.optimize(objective, n_trials=20)
     assert [t.state for t in study.trials] == [TrialState.COMPLETE] * 20
-    assert [t.user_attrs["llm:source"] for t in study.trials] == ["initial"] + ["model"] * 19
+    assert [told(t, "source") for t in study.trials] == ["initial"] + ["model"] * 19
     assert study.best_value < study.trials[0].value  # type: ignore[operator]
     assert len(bodies) >= 19
     for body in bodies:
         assert body.keys() == {"model", "messages"}
         assert body["model"] == "some-model"
         assert [message["role"] for message in body["messages"]] == ["system", "user"]
-    asked = [trial.user_attrs for trial in study.trials[1:]]
-    assert {attributes["llm:model"] for attributes in asked} == {"served-model-1"}
+    asked = study.trials[1:]
+    assert {told(trial, "model") for trial in asked} == {"served-model-1"}
 
-    def total(key: str) -> int:
-        return sum(attributes[key] for attributes in asked)
+    def total(name: str) -> int:
+        return sum(told(trial, name) for trial in asked)
 
     n = len(bodies)
-    assert total("llm:calls") == n
-    assert total("llm:prompt_tokens") == sum(range(1001, 1001 + n))
-    assert total("llm:cached_tokens") == 900 * n
-    assert total("llm:completion_tokens") == 50 * n
-    assert total("llm:reasoning_tokens") == 20 * n
+    assert total("calls") == n
+    assert total("prompt_tokens") == sum(range(1001, 1001 + n))
+    assert total("cached_tokens") == 900 * n
+    assert total("completion_tokens") == 50 * n
+    assert total("reasoning_tokens") == 20 * n
 
 
 def test_parameters_of_the_user_are_sent_as_given(server: HTTPServer) -> None:
@@ -188,8 +189,8 @@ def test_what_passes_is_an_error_that_numbers_fall_back_on(
     model = OpenAIModel("m", client=client, patience=0)
     study = optuna.create_study(sampler=LLMSampler(model=model))
     study.optimize(lambda t: t.suggest_float("x", 0, 1), n_trials=2)
-    assert study.trials[1].user_attrs["llm:source"] == "fallback"
-    assert f"answered {status}" in study.trials[1].user_attrs["llm:error"]
+    assert told(study.trials[1], "source") == "fallback"
+    assert f"answered {status}" in told(study.trials[1], "error")
 
 
 @pytest.mark.parametrize(

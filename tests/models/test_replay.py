@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import optuna
+from provenance import told
 import pytest
 
 from optuna_llm import Completion
@@ -32,7 +33,12 @@ def run(model: ReplayModel, n_trials: int = 12) -> list[tuple[object, ...]]:
     study = optuna.create_study(sampler=LLMSampler(model=model, seed=0))
     study.optimize(objective, n_trials)
     return [
-        (t.params, get_texts(t), t.value, t.user_attrs.get("llm:prompt_tokens"))
+        (
+            t.params,
+            get_texts(t),
+            t.value,
+            told(t, "prompt_tokens"),
+        )
         for t in study.trials
     ]
 

@@ -11,6 +11,7 @@ from typing import Any
 import optuna
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
+from provenance import told
 import pytest
 
 from optuna_llm import LLMSampler
@@ -125,7 +126,7 @@ def draw_parents(n_trials: int, seed: int) -> list[int]:
         return next(values)
 
     study.optimize(objective, n_trials=n_trials)
-    return [t.user_attrs["llm:parent"] for t in study.trials[1:]]
+    return [told(t, "parent") for t in study.trials[1:]]
 
 
 def test_most_trials_start_from_the_best_and_some_from_elsewhere() -> None:

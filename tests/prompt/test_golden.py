@@ -13,6 +13,7 @@ import re
 from typing import Any
 
 import optuna
+from provenance import told
 import pytest
 from test_prompt import make_study as make_mixed_study
 from test_prompt import propose
@@ -104,7 +105,12 @@ def ask_with_edits() -> ScriptedModel:
     study = make_study(model, "Remove the halves.")
     study.enqueue_trial({"k": 5})
     study.optimize(objective, n_trials=4)
-    assert [t.user_attrs.get("llm:parent") for t in study.trials] == [None, 0, 1, 2]
+    assert [told(t, "parent") for t in study.trials] == [
+        None,
+        0,
+        1,
+        2,
+    ]
     assert study.trials[3].value == 37.3
     return model
 

@@ -16,13 +16,13 @@ from optuna_llm import explain_failures
 from optuna_llm import LLMSampler
 from optuna_llm import report_feedback
 from optuna_llm import suggest_text
-from optuna_llm._prompt.page import render_prompt
-from optuna_llm._prompt.page import Request
-from optuna_llm._prompt.transcript import Transcript
+from optuna_llm._prompt.builder import PromptBuilder
+from optuna_llm._prompt.request import make_problem
+from optuna_llm._prompt.request import Request
 from optuna_llm._records import Message
-from optuna_llm._records import Problem
 from optuna_llm._records import TextParameter
 from optuna_llm._study.history import History
+from optuna_llm._study.snapshot import StudySnapshot
 from optuna_llm.testing import ScriptedModel
 from optuna_llm.testing import write_reply
 
@@ -109,21 +109,24 @@ def test_the_history_only_grows_byte_for_byte() -> None:
 def render(
     trials: list[optuna.trial.FrozenTrial],
     texts: tuple[str, ...] = ("code",),
-    transcript: Transcript | None = None,
+    builder: PromptBuilder | None = None,
     max_tokens: int = 4_000,
     **request: Any,
 ) -> tuple[Message, Message]:
-    history = History([StudyDirection.MINIMIZE])
+    snapshot = take_snapshot(trials, texts)
+    problem = make_problem(snapshot, space=snapshot.space)
+    leaders = snapshot.leaders
+    asked = Request(problem, len(trials), leaders, leaders[-1] if leaders else None, **request)
+    builder = builder or PromptBuilder(max_tokens=max_tokens)
+    return builder.build(snapshot, asked).messages
+
+
+def take_snapshot(
+    trials: list[optuna.trial.FrozenTrial], texts: tuple[str, ...] = ("code",)
+) -> StudySnapshot:
+    history = History([("value", StudyDirection.MINIMIZE)])
     history.update(trials)
-    problem = Problem(
-        task="T",
-        objectives=[("value", StudyDirection.MINIMIZE)],
-        space=history.space,
-        texts=[TextParameter(name, initial="start") for name in texts],
-    )
-    leaders = history.leaders
-    asked = Request(len(trials), leaders, leaders[-1] if leaders else None, **request)
-    return render_prompt(problem, history, asked, transcript or Transcript(), max_tokens)
+    return history.make_snapshot("T", {n: TextParameter(n, initial="start") for n in texts})
 
 
 def make_trial(
@@ -131,7 +134,7 @@ def make_trial(
 ) -> optuna.trial.FrozenTrial:
     attributes |= {"code": code, "llm:texts": {"code": 1}}
     if parent is not None:
-        attributes["llm:parent"] = parent
+        attributes["llm:proposal"] = {"parent": parent}
     return optuna.create_trial(value=value, user_attrs=attributes)
 
 
@@ -170,13 +173,13 @@ def test_after_a_cut_no_block_points_to_a_trial_that_is_gone() -> None:
         text = text.replace(f"line {i % 60}\n", f"line {i % 60} changed {i}\n")
         trials.append(make_trial(text, 1000.0 - i % 7, parent=max(0, i - 1)))
     number(trials)
-    transcript = Transcript()
+    builder = PromptBuilder(max_tokens=2_000)
     cuts = 0
     before = ""
     for n in range(1, len(trials)):
-        system, user = render(trials[:n], transcript=transcript, max_tokens=2_000)
+        system, user = render(trials[:n], builder=builder)
         assert len(system.content) + len(user.content) <= 8_000
-        told = str(transcript)
+        told = user.content.split("# The best")[0]
         cuts += not told.startswith(before)
         before = told
         shown = set(re.findall(r"^## Trial (\d+)", told, re.MULTILINE))
@@ -199,9 +202,7 @@ def test_running_trials_are_told_with_their_values() -> None:
         state=TrialState.RUNNING, user_attrs={"code": "busy", "llm:texts": {"code": 1}}
     )
     trials = number([make_trial("a"), running])
-    history = History([StudyDirection.MINIMIZE])
-    history.update(trials)
-    _, user = render(trials, running=history.running)
+    _, user = render(trials, running=take_snapshot(trials).running)
     assert "do not repeat them\n\n## Trial 1: running\ncode:\n```\nbusy\n```\n" in user.content
 
 
@@ -243,9 +244,9 @@ def structure(user: str) -> list[str]:
 def test_whatever_a_candidate_wrote_the_prompt_keeps_its_structure(
     code: str, feedback: str, rationale: str
 ) -> None:
-    attributes = {"feedback": feedback + "!", "llm:rationale": rationale + "!"}
+    attributes = {"feedback": feedback + "!", "llm:proposal": {"rationale": rationale + "!"}}
     _, user = render(number([make_trial(code + "?", **attributes)]))
-    plain = {"feedback": "fine", "llm:rationale": "fine"}
+    plain = {"feedback": "fine", "llm:proposal": {"rationale": "fine"}}
     _, expected = render(number([make_trial("plain", **plain)]))
     assert structure(user.content) == structure(expected.content)
     user.content.encode()

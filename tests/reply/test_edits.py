@@ -5,6 +5,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 import optuna
+from provenance import told
 import pytest
 
 from optuna_llm import get_texts
@@ -167,7 +168,7 @@ def test_a_long_text_may_be_answered_with_edits_of_a_trials_text() -> None:
     texts = [get_texts(t)["code"] for t in study.trials]
     assert texts[1] == PROGRAM.replace("x * 7 + 0.5", "x * 7")
     assert texts[2] == PROGRAM.replace("x * 8 + 0.5", "x * 8")
-    assert [t.user_attrs["llm:parent"] for t in study.trials[1:]] == [0, 0]
+    assert [told(t, "parent") for t in study.trials[1:]] == [0, 0]
     assert '<edit name="code" of="number of the trial' in model.calls[0][0].content
 
 
@@ -215,7 +216,7 @@ def test_edits_are_offered_as_the_user_wants(
 
 def test_edits_that_were_not_offered_are_refused() -> None:
     study, _ = run([answer("    return x * 7 + 0.5", "", of=0)] * 3, 2, edits="never")
-    assert "cannot be edited: send <text" in study.trials[1].user_attrs["llm:error"]
+    assert "cannot be edited: send <text" in told(study.trials[1], "error")
 
 
 def test_an_edit_leaves_alone_what_is_shown_as_an_escape() -> None:

@@ -12,7 +12,9 @@ from optuna.trial import TrialState
 import pytest
 
 from optuna_llm._study.history import History
-from optuna_llm._study.history import spread
+from optuna_llm._study.identity import make_claim
+from optuna_llm._study.ranking import spread
+from optuna_llm._study.snapshot import StudySnapshot
 
 
 MINIMIZE, MAXIMIZE = StudyDirection.MINIMIZE, StudyDirection.MAXIMIZE
@@ -34,10 +36,14 @@ def trial(number: int, state: TrialState = TrialState.COMPLETE, **fields: Any) -
     return made
 
 
-def read(*trials: FrozenTrial, directions: Any = (MINIMIZE,)) -> History:
-    history = History(list(directions))
+def make_history(*directions: StudyDirection) -> History:
+    return History([(f"value {i}", direction) for i, direction in enumerate(directions)])
+
+
+def read(*trials: FrozenTrial, directions: Any = (MINIMIZE,)) -> StudySnapshot:
+    history = make_history(*directions)
     history.update(trials)
-    return history
+    return history.make_snapshot("", {})
 
 
 def numbers(records: Any) -> list[int]:
@@ -45,14 +51,17 @@ def numbers(records: Any) -> list[int]:
 
 
 def test_a_claim_of_another_running_trial_is_found_beside_ones_own() -> None:
-    claimed = {"user_attrs": {"llm:claim": "c"}, "params": {}}
-    history = read(*(trial(n, TrialState.RUNNING, **claimed) for n in (3, 4)))
-    assert history.find_claim("c", but=3) == 4
-    assert history.find_claim("c", but=4) == 3
-    assert history.find_claim("d", but=3) is None
-    # Once they have ended their values are what counts.
+    claim = make_claim({"x": 7.0}, {})
+    claimed = {"user_attrs": {"llm:proposal": {"claim": claim}}, "params": {}}
+    history = make_history(MINIMIZE)
+    history.update([trial(n, TrialState.RUNNING, **claimed) for n in (3, 4)])
+    snapshot = history.make_snapshot("", {})
+    assert snapshot.find_equal({"x": 7.0}, {}, besides=3) == 4
+    assert snapshot.find_equal({"x": 7.0}, {}, besides=4) == 3
+    assert snapshot.find_equal({"x": 8.0}, {}, besides=3) is None
+    # Once they have ended, only their values count.
     history.update([trial(3), trial(4)])
-    assert history.find_claim("c", but=5) is None
+    assert history.make_snapshot("", {}).find_equal({"x": 7.0}, {}) is None
 
 
 @pytest.mark.parametrize(
@@ -82,12 +91,13 @@ def test_a_large_front_is_shown_from_end_to_end() -> None:
 
 
 def test_finished_trials_are_read_once_in_the_order_they_ended() -> None:
-    history = History([MINIMIZE])
+    history = make_history(MINIMIZE)
     running = trial(0, TrialState.RUNNING)
     history.update([running, trial(1)])
     history.update([trial(0), trial(1), trial(2, TrialState.WAITING)])
-    assert numbers(history.finished) == [1, 0]
-    assert history.running == []
+    snapshot = history.make_snapshot("", {})
+    assert numbers(snapshot.finished) == [1, 0]
+    assert snapshot.running == []
 
 
 def test_a_trial_that_failed_before_it_had_values_says_nothing() -> None:
@@ -101,14 +111,14 @@ def test_a_trial_still_short_of_values_is_no_repeat_of_one_with_all() -> None:
     begun = trial(1, TrialState.RUNNING, params={"kind": "b"})
     failed = trial(2, TrialState.FAIL, params={"kind": "b"})
     history = read(whole, begun, failed)
-    assert history.find_equal({"kind": "b", "n": 1}, {}, but=9) is None
-    assert history.find_equal({"kind": "a", "n": 1}, {}, but=9) == 0
+    assert history.find_equal({"kind": "b", "n": 1}, {}, besides=9) is None
+    assert history.find_equal({"kind": "a", "n": 1}, {}, besides=9) == 0
 
 
 def test_what_a_trial_would_not_ask_for_makes_no_new_one() -> None:
     history = read(trial(0, params={"kind": "a"}), trial(1, params={"kind": "b", "n": 1}))
-    assert history.find_equal({"kind": "a", "n": 5}, {}, but=9) == 0
-    assert history.find_equal({"kind": "b", "n": 5}, {}, but=9) is None
+    assert history.find_equal({"kind": "a", "n": 5}, {}, besides=9) == 0
+    assert history.find_equal({"kind": "b", "n": 5}, {}, besides=9) is None
 
 
 def test_conditional_is_what_some_trial_did_without() -> None:

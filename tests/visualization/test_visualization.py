@@ -19,19 +19,20 @@ from optuna_llm.visualization._figures import thin
 VALUES = [5.0, 4.0, 6.0, 3.0, float("inf"), 3.5]
 
 
-def make_study(values: list[Any] = VALUES, directions: int = 1, **attributes: Any) -> optuna.Study:
+def make_study(values: list[Any] = VALUES, directions: int = 1, **tokens: int) -> optuna.Study:
     """Each trial comes from the one two before it; every third is of the base sampler."""
     study = optuna.create_study(directions=["minimize"] * directions)
     for number, value in enumerate(values):
         own = {
-            "llm:source": "initial" if number == 0 else "base" if number % 3 == 0 else "model",
-            "llm:rationale": f'<b>because</b> "{number}"',
-            "llm:calls": 1,
-            **({"llm:parent": number - 2} if number > 1 else {}),
+            "llm:proposal": {
+                "source": "initial" if number == 0 else "base" if number % 3 == 0 else "model",
+                "rationale": f'<b>because</b> "{number}"',
+                "calls": 1,
+                **({"parent": number - 2} if number > 1 else {}),
+                **tokens,
+            },
         }
-        study.add_trial(
-            create_trial(values=[value] * directions, user_attrs={**own, **attributes})
-        )
+        study.add_trial(create_trial(values=[value] * directions, user_attrs=own))
     return study
 
 
@@ -96,7 +97,7 @@ def test_the_lineage_leads_from_parents_and_to_the_best() -> None:
 
 
 def test_the_best_value_stands_against_what_it_took() -> None:
-    study = make_study(**{"llm:prompt_tokens": 900, "llm:completion_tokens": 100})
+    study = make_study(prompt_tokens=900, completion_tokens=100)
     shown = traces(plot_usage(study, prices=Prices(prompt=1, completion=10)))
     tokens = shown["by tokens, sent and received"]
     assert list(tokens.x) == [1000, 2000, 4000, 6000]

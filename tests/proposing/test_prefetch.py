@@ -18,6 +18,7 @@ from typing import Any
 
 import optuna
 from optuna.trial import TrialState
+from provenance import told
 import pytest
 from waiting import wait_for
 
@@ -30,7 +31,7 @@ from optuna_llm import ModelSetupError
 from optuna_llm import OpenAIModel
 from optuna_llm import suggest_text
 from optuna_llm import Usage
-from optuna_llm._proposing import pool
+from optuna_llm._proposing import prefetch
 from optuna_llm._records import Completion
 from optuna_llm.testing import ScriptedModel
 from optuna_llm.testing import write_reply
@@ -82,7 +83,7 @@ def threads() -> list[str]:
 
 @pytest.fixture(autouse=True)
 def _nothing_runs_on(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(pool, "IDLE_SECONDS", 0.05)
+    monkeypatch.setattr(prefetch, "IDLE_SECONDS", 0.05)
     yield
     wait_for(lambda: not threads())
 
@@ -124,7 +125,7 @@ def test_nothing_is_asked_ahead_of_a_first_trial_that_may_have_more_parameters()
     trial = study.ask()
     suggest_text(trial, "code", "y = 0")
     trial.suggest_float("x", 0, 1)
-    assert trial.user_attrs["llm:calls"] == 1
+    assert told(trial, "calls") == 1
 
 
 def test_several_proposals_come_in_one_reply_which_is_paid_for_once() -> None:
@@ -134,9 +135,9 @@ def test_several_proposals_come_in_one_reply_which_is_paid_for_once() -> None:
     assert [t.params["x"] for t in study.trials] == list(range(7))
     assert len(model.prompts) == 2
     assert "Propose trials 1 to 3" in model.prompts[0]
-    calls = [t.user_attrs.get("llm:calls") for t in study.trials]
+    calls = [told(t, "calls") for t in study.trials]
     assert calls == [None, 1, 0, 0, 1, 0, 0]
-    tokens = [t.user_attrs.get("llm:prompt_tokens", 0) for t in study.trials]
+    tokens = [(told(t, "prompt_tokens") or 0) for t in study.trials]
     assert tokens == [0, 100, 0, 0, 100, 0, 0]
 
 
@@ -161,7 +162,7 @@ def test_what_is_at_hand_is_told_to_the_model_and_not_to_be_repeated() -> None:
     assert [get_texts(t)["code"] for t in study.trials] == ["Hi", *texts]
     user = model.calls[1][1].content
     assert "## About to begin\ncode:\n```\nGood morning\n```" in user
-    assert "## Trial 1: running\ncode:\n```\nHello there\n```" in user
+    assert "## Trial 1: running\ncode, made from trial 0:\n```\nHello there\n```" in user
 
 
 def test_a_proposal_that_was_tried_meanwhile_is_dropped_and_paid_for() -> None:
@@ -174,7 +175,7 @@ def test_a_proposal_that_was_tried_meanwhile_is_dropped_and_paid_for() -> None:
     study.add_trial(other)
     study.optimize(objective, n_trials=2)
     assert [t.params["x"] for t in study.trials] == [0, 1, 2, 3, 4]
-    assert sum(t.user_attrs.get("llm:calls", 0) for t in study.trials) == len(model.prompts) == 2
+    assert sum((told(t, "calls") or 0) for t in study.trials) == len(model.prompts) == 2
 
 
 def test_a_proposal_for_other_parameters_is_dropped() -> None:
@@ -202,7 +203,7 @@ def test_a_proposal_for_other_parameters_is_dropped() -> None:
     study.optimize(patient, n_trials=2)
     # The 2 that was at hand is of no use in the new range.
     assert [t.params["x"] for t in study.trials] == [0, 1, -20, -3]
-    assert study.trials[3].user_attrs["llm:calls"] == 2
+    assert told(study.trials[3], "calls") == 2
 
 
 @pytest.mark.parametrize("limit", [1, 2])
@@ -237,9 +238,9 @@ def test_a_failure_ahead_is_nobodys_and_one_that_is_waited_for_is_the_trials() -
         return value
 
     study.optimize(patient, n_trials=4)
-    sources = [t.user_attrs.get("llm:source") for t in study.trials]
+    sources = [told(t, "source") for t in study.trials]
     assert sources == ["user", "model", "model", "fallback"]
-    assert study.trials[3].user_attrs["llm:error"] == "down for good"
+    assert told(study.trials[3], "error") == "down for good"
 
 
 def test_what_a_users_model_raises_ends_the_trial_that_waits_for_it() -> None:
@@ -336,9 +337,14 @@ def end_by_interrupt(study: optuna.Study) -> None:
         if trial.number == 2:
             raise AssertionError("It has no values.")
         if trial.number == 1:
-            # It comes while trial 2 waits for its values.
-            threading.Timer(0.3, os.kill, [os.getpid(), signal.SIGINT]).start()
+            threading.Thread(target=interrupt).start()
         return objective(trial)
+
+    def interrupt() -> None:
+        # Trial 1 has got its values by then, so it is trial 2 that waits.
+        prefetcher = study.sampler._sessions.get(study)._prefetcher  # type: ignore[attr-defined]
+        wait_for(lambda: len(study.get_trials(deepcopy=False)) == 3 and prefetcher.n_waiting)
+        os.kill(os.getpid(), signal.SIGINT)
 
     with pytest.raises(KeyboardInterrupt):
         study.optimize(lambda t: objective(t) if t.number != 1 else interrupted(t), n_trials=9)

@@ -1,0 +1,198 @@
+"""A model as a proposer: asked until its reply can be used, or until there is no more hope."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from functools import partial
+import time
+
+from optuna_llm._cancellation import current
+from optuna_llm._errors import ContextLengthError
+from optuna_llm._errors import LLMError
+from optuna_llm._errors import ModelError
+from optuna_llm._errors import ModelSetupError
+from optuna_llm._errors import ReplyError
+from optuna_llm._logging import get_logger
+from optuna_llm._prompt.builder import Prompt
+from optuna_llm._prompt.builder import PromptBuilder
+from optuna_llm._prompt.request import Request
+from optuna_llm._proposing.edits import EditPolicy
+from optuna_llm._proposing.log import CallLog
+from optuna_llm._proposing.protocol import Accept
+from optuna_llm._records import Completion
+from optuna_llm._records import Outcome
+from optuna_llm._records import Proposal
+from optuna_llm._records import Usage
+from optuna_llm._reply.proposals import parse_reply
+from optuna_llm._reply.tags import EditError
+from optuna_llm._study.snapshot import StudySnapshot
+from optuna_llm.models import ChatModel
+
+
+_logger = get_logger(__name__)
+
+
+class ModelProposer:
+    """Builds a prompt, asks the model, parses the reply, and sends back what cannot be used.
+
+    It starts no threads and knows no storage.
+
+    Args:
+        model: The model.
+        builder: Builds the prompts.
+        edits: Whether texts may be edited.
+        max_reply_retries: How often a reply that cannot be used is sent back.
+        slots: Entered for each call, to bound how many are in flight.
+        log: Gets each call.
+    """
+
+    def __init__(
+        self,
+        model: ChatModel,
+        builder: PromptBuilder,
+        *,
+        edits: EditPolicy,
+        max_reply_retries: int,
+        slots: AbstractContextManager[object],
+        log: CallLog,
+    ) -> None:
+        self._model = model
+        self._builder = builder
+        self._edits = edits
+        self._max_reply_retries = max_reply_retries
+        self._slots = slots
+        self._log = log
+
+    def propose(self, snapshot: StudySnapshot, request: Request, accept: Accept) -> Outcome:
+        """The proposals of one reply, or why there are none after all calls that are allowed."""
+        spent = Usage()
+        model = None
+        refused = 0
+        request = self._allow_edits(snapshot, request)
+        while True:
+            prompt = self._builder.build(snapshot, request)
+            outcome = self._call(snapshot, request, prompt, accept, spent)
+            spent = outcome.usage
+            model = outcome.model or model
+            outcome = replace(outcome, model=model)
+            if isinstance(outcome.result, ContextLengthError):
+                tokens = self._builder.halve(prompt)
+                if tokens is not None:
+                    _logger.warning(
+                        "%s From now on a prompt takes at most %d tokens.", outcome.result, tokens
+                    )
+                    continue
+                says = f"The model takes hardly any prompt: {outcome.result}"
+                return replace(outcome, result=ModelSetupError(says))
+            if not isinstance(outcome.result, ReplyError) or current().is_cancelled:
+                return outcome
+            refused += 1
+            if refused > self._max_reply_retries:
+                says = f"Trial {request.number}: no usable reply in {refused} calls; "
+                return replace(outcome, result=ReplyError(f"{says}{outcome.result}"))
+            _logger.info("Trial %d: the reply is sent back: %s", request.number, outcome.result)
+            reply = outcome.completion.text if outcome.completion else ""
+            request = replace(request, rejected=(reply, str(outcome.result)))
+            request = self._allow_edits(snapshot, request)
+
+    def preview(self, snapshot: StudySnapshot, request: Request) -> Prompt:
+        """What the next call would send, without a trace in later prompts."""
+        return self._builder.preview(snapshot, self._allow_edits(snapshot, request))
+
+    def _allow_edits(self, snapshot: StudySnapshot, request: Request) -> Request:
+        editable = self._edits.find_editable(snapshot)
+        problem = replace(request.problem, editable=editable, edits_only=self._edits.is_only)
+        return replace(request, problem=problem)
+
+    def _call(
+        self,
+        snapshot: StudySnapshot,
+        request: Request,
+        prompt: Prompt,
+        accept: Accept,
+        spent: Usage,
+    ) -> Outcome:
+        """What comes of one call, at the cost of all so far."""
+        completion: Completion | None = None
+        failure: LLMError | None = None
+        began = time.monotonic()
+        try:
+            with self._slots:
+                began = time.monotonic()
+                completion = self._model.complete(prompt.messages)
+        except (ModelError, ReplyError) as error:
+            failure = error
+        used = Usage() if completion is None else completion.usage
+        used = replace(used, calls=1, seconds=time.monotonic() - began)
+        make_outcome = partial(
+            Outcome,
+            usage=spent + used,
+            messages=prompt.messages,
+            completion=completion,
+            model=None if completion is None else completion.model,
+            parent=None if request.parent is None else request.parent.number,
+        )
+        if completion is not None:
+            try:
+                proposals = self._parse(snapshot, request, completion)
+                first, *others = _select(
+                    proposals, lambda p, before: accept(make_outcome(p), before)
+                )
+                outcome = make_outcome(first, others=others)
+            except ReplyError as error:
+                failure = error
+        if failure is not None:
+            outcome = make_outcome(failure)
+        self._log.append(request.number, replace(outcome, usage=used))
+        return outcome
+
+    def _parse(
+        self, snapshot: StudySnapshot, request: Request, completion: Completion
+    ) -> Sequence[Proposal]:
+        try:
+            find_text = partial(_find_text, snapshot, request)
+            proposals = parse_reply(completion.text, request.problem, find_text)
+        except EditError:
+            self._edits.note(is_usable=False)
+            raise
+        except ReplyError as error:
+            cut = " The reply was cut off for its length: be shorter." if completion.is_cut else ""
+            raise ReplyError(f"{error}{cut}") from None
+        if request.problem.editable and "<edit " in completion.text:
+            self._edits.note(is_usable=True)
+        return proposals
+
+
+def _find_text(
+    snapshot: StudySnapshot, request: Request, name: str, number: int | None
+) -> str | None:
+    """The text of a finished trial; without a number, the one that the request starts from."""
+    record = request.parent if number is None else snapshot.find(number)
+    if record is not None and name in record.texts:
+        return record.texts[name]
+    parameter = snapshot.texts.get(name)
+    return parameter.initial if number is None and parameter is not None else None
+
+
+def _select(
+    proposals: Sequence[Proposal], accept: Callable[[Proposal, Sequence[Proposal]], None]
+) -> list[Proposal]:
+    """The proposals that are accepted.
+
+    Raises:
+        ReplyError: If there is none, with the reason for the first.
+    """
+    accepted: list[Proposal] = []
+    errors = []
+    for proposal in proposals:
+        try:
+            accept(proposal, accepted)
+            accepted.append(proposal)
+        except ReplyError as error:
+            errors.append(error)
+    if not accepted:
+        raise errors[0]
+    return accepted

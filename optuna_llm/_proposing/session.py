@@ -1,0 +1,365 @@
+"""One process at work on one study: who is asked for a trial's values, and what is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from contextlib import nullcontext
+from dataclasses import dataclass
+from dataclasses import replace
+import os
+from pathlib import Path
+import threading
+from typing import Any
+from weakref import WeakKeyDictionary
+from weakref import WeakSet
+
+from optuna import Study
+from optuna.distributions import BaseDistribution
+from optuna.storages import BaseStorage
+from optuna.trial import FrozenTrial
+
+from optuna_llm._errors import LLMError
+from optuna_llm._errors import ModelSetupError
+from optuna_llm._errors import ReplyError
+from optuna_llm._logging import get_logger
+from optuna_llm._prompt.builder import Prompt
+from optuna_llm._prompt.builder import PromptBuilder
+from optuna_llm._prompt.choice import HistoryPolicy
+from optuna_llm._prompt.request import make_problem
+from optuna_llm._prompt.request import make_request
+from optuna_llm._prompt.request import Request
+from optuna_llm._prompt.system import Templates
+from optuna_llm._proposing.claims import check_new
+from optuna_llm._proposing.claims import ClaimRegistry
+from optuna_llm._proposing.edits import EditPolicy
+from optuna_llm._proposing.edits import Edits
+from optuna_llm._proposing.log import CallLog
+from optuna_llm._proposing.model import ModelProposer
+from optuna_llm._proposing.prefetch import Prefetcher
+from optuna_llm._proposing.protocol import Proposer
+from optuna_llm._records import Outcome
+from optuna_llm._records import Problem
+from optuna_llm._records import Proposal
+from optuna_llm._reply.proposals import check_proposal
+from optuna_llm._study import attributes as stored
+from optuna_llm._study import internals
+from optuna_llm._study.identity import make_claim
+from optuna_llm._study.snapshot import StudySnapshot
+from optuna_llm._study.store import StudyStore
+from optuna_llm.models import ChatModel
+
+
+_logger = get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a sampler is set to, as far as proposing goes; see :class:`LLMSampler`."""
+
+    task: str
+    model: ChatModel
+    seed: int
+    templates: Templates
+    history: HistoryPolicy
+    max_prompt_tokens: int
+    max_reply_retries: int
+    prefetch: int
+    proposals_per_call: int
+    max_concurrent_calls: int | None
+    edits: Edits
+    log_file: Path | None
+
+
+class StudySession:
+    """What one process keeps of one study between trials; thread-safe.
+
+    Args:
+        study: The study.
+        settings: The sampler's.
+        slots: Entered for each call to the model, in all studies of the sampler.
+    """
+
+    def __init__(
+        self, study: Study, settings: Settings, slots: AbstractContextManager[object]
+    ) -> None:
+        self._settings = settings
+        self._model = settings.model
+        self._adaptations: Mapping[str, str] = {}
+        self._store = StudyStore(study, settings.task)
+        self._claims = ClaimRegistry(self._store)
+        self._proposer = ModelProposer(
+            settings.model,
+            PromptBuilder(settings.templates, settings.history, settings.max_prompt_tokens),
+            edits=EditPolicy(settings.edits),
+            max_reply_retries=settings.max_reply_retries,
+            slots=slots,
+            log=CallLog(settings.log_file),
+        )
+        self._prefetcher = Prefetcher(
+            settings.prefetch, settings.proposals_per_call, settings.max_concurrent_calls
+        )
+
+    def read_space(self, study: Study) -> Mapping[str, BaseDistribution]:
+        """The number parameters that are known when a trial begins."""
+        return self._look(study).space
+
+    def propose(
+        self,
+        study: Study,
+        trial: FrozenTrial,
+        space: Mapping[str, BaseDistribution],
+        base: Proposer,
+    ) -> Outcome:
+        """A proposal whose values are the trial's now, or why there is none.
+
+        Args:
+            study: The study.
+            trial: The trial that begins.
+            space: Its number parameters.
+            base: Decides numbers where there is nothing to ask the model for, or no answer.
+        """
+        self._prefetcher.enter(trial.number)
+        snapshot = self._look(study)
+        request = self._make_request(snapshot, trial, space)
+        if _is_worth_asking(snapshot, request.problem):
+            outcome = self._ask(study, trial, snapshot, request)
+            if isinstance(outcome.result, LLMError):
+                outcome = self._fall_back(snapshot, request, base, outcome)
+        else:
+            outcome = base.propose(snapshot, request, _accept)
+            if _find_new_texts(snapshot, trial.number):
+                outcome = replace(outcome, source="initial")
+        if outcome.source != "model" or isinstance(outcome.result, LLMError):
+            self._store.record(study, trial, outcome)
+        return outcome
+
+    def _ask(
+        self, study: Study, trial: FrozenTrial, snapshot: StudySnapshot, request: Request
+    ) -> Outcome:
+        """A proposal of the model that the trial has claimed, or why there is none."""
+
+        def claim(outcome: Outcome, others: Sequence[Proposal]) -> None:
+            self._claims.claim(study, trial, outcome, request)
+
+        try:
+            outcome = self._take_ahead(study, trial, snapshot, request)
+            return outcome or self._proposer.propose(snapshot, request, claim)
+        finally:
+            self._record_adaptations(study)
+
+    def _fall_back(
+        self, snapshot: StudySnapshot, request: Request, base: Proposer, failed: Outcome
+    ) -> Outcome:
+        """The base sampler's proposal, where it can stand in; else the failure."""
+        if isinstance(failed.result, ModelSetupError) or request.problem.texts:
+            return failed
+        _logger.warning("%s The base sampler decides.", failed.result)
+        return replace(
+            base.propose(snapshot, request, _accept),
+            source="fallback",
+            error=str(failed.result),
+            usage=failed.usage,
+            model=failed.model,
+        )
+
+    def end(self, study: Study, trial: FrozenTrial) -> None:
+        """Take leave of a trial that ends here."""
+        self._store.learn_space(trial)
+        self._claims.release(trial)
+        self._prefetcher.leave(
+            trial.number,
+            is_last=internals.is_stopping(study),
+            settle=lambda usage: self._store.record_unclaimed(study, usage),
+        )
+        self._store.record_user(study, trial)
+
+    def preview(self, study: Study) -> Prompt:
+        """What the model would be asked next; nothing is stored.
+
+        Raises:
+            ValueError: If no parameter is known yet.
+        """
+        snapshot = self._store.snapshot(study)
+        problem = make_problem(snapshot, space=snapshot.space)
+        if not problem.space and not problem.texts:
+            raise ValueError(
+                "No parameter is known yet, since no trial has asked for one: run a trial first."
+            )
+        problem = replace(problem, n_proposals=self._settings.proposals_per_call)
+        request = make_request(
+            snapshot,
+            problem,
+            snapshot.n_trials,
+            seed=self._settings.seed,
+            taken=self._claims.taken,
+        )
+        return self._proposer.preview(snapshot, request)
+
+    def _look(self, study: Study) -> StudySnapshot:
+        """The study as a trial finds it that begins."""
+        # A trial that takes what is ready reads the storage when it claims that.
+        if self._prefetcher.proposals and self._store.knows_texts(study):
+            return self._store.latest
+        return self._store.snapshot(study, fresh=False)
+
+    def _make_request(
+        self, snapshot: StudySnapshot, trial: FrozenTrial, space: Mapping[str, BaseDistribution]
+    ) -> Request:
+        # A stale trial that is done again has the values that it had then.
+        fixed = {**trial.params, **(internals.read_fixed_params(trial) or {})}
+        held = stored.read_texts(trial, snapshot.texts.keys())
+        given = held | {n: fixed.pop(n) for n in snapshot.texts if isinstance(fixed.get(n), str)}
+        problem = make_problem(
+            snapshot,
+            space=space,
+            fixed=fixed,
+            given=given,
+            new=_find_new_texts(snapshot, trial.number),
+        )
+        return make_request(
+            snapshot,
+            problem,
+            trial.number,
+            seed=self._settings.seed,
+            taken=self._claims.taken,
+            fixed=fixed,
+            given=given,
+        )
+
+    def _take_ahead(
+        self, study: Study, trial: FrozenTrial, snapshot: StudySnapshot, request: Request
+    ) -> Outcome | None:
+        """What was made ahead and still fits, or why there is none; None to ask for this trial."""
+        # Ahead of what is known in full only: otherwise what was made has to be made again.
+        is_usual = not request.fixed and not request.given and snapshot.has_results
+        if not self._prefetcher.is_used or not is_usual:
+            return None
+
+        def ask() -> Outcome:
+            return self._ask_ahead(request.problem)
+
+        # If what was made ahead is stale time after time, this trial asks for itself.
+        for _ in range(2 * (self._settings.prefetch + self._settings.proposals_per_call)):
+            outcome = self._prefetcher.take(ask)
+            if not isinstance(outcome.result, Proposal):
+                return outcome
+            try:
+                check_proposal(outcome.result, request.problem)
+                self._claims.claim(study, trial, outcome, request)
+            except ReplyError as error:
+                _logger.info("Trial %d: a proposal is stale: %s", trial.number, error)
+                self._prefetcher.drop(outcome)
+            else:
+                self._prefetcher.fill(ask)
+                return outcome
+        return None
+
+    def _ask_ahead(self, problem: Problem) -> Outcome:
+        """Proposals for trials that have not begun; uses no storage, since in other threads."""
+        snapshot = self._store.latest
+        proposals = self._prefetcher.proposals
+        request = make_request(
+            snapshot,
+            replace(problem, n_proposals=self._settings.proposals_per_call),
+            snapshot.n_trials - self._prefetcher.n_waiting + len(proposals),
+            seed=self._settings.seed,
+            taken=self._claims.taken,
+            proposals=proposals,
+        )
+        return self._proposer.propose(snapshot, request, self._accept_ahead)
+
+    def _accept_ahead(self, outcome: Outcome, others: Sequence[Proposal]) -> None:
+        """Refuse a proposal for a later trial that would be a duplicate, as far as is known."""
+        assert isinstance(outcome.result, Proposal)
+        check_new(self._store.latest, outcome.result.params, outcome.result.texts)
+        claim = _claim(outcome.result)
+        if any(claim == _claim(other) for other in [*self._prefetcher.proposals, *others]):
+            raise ReplyError("another trial is about to take these values: propose others.")
+
+    def _record_adaptations(self, study: Study) -> None:
+        adaptations: Mapping[str, str] = getattr(self._model, "adaptations", {})
+        if adaptations != self._adaptations:
+            self._adaptations = dict(adaptations)
+            name = str(getattr(self._model, "name", ""))
+            self._store.record_adaptations(study, name, adaptations)
+
+
+def _accept(outcome: Outcome, others: Sequence[Proposal]) -> None:
+    """Accept any proposal."""
+
+
+class Sessions:
+    """The sessions of a sampler, one for each study, made when they are asked for.
+
+    A forked child starts without any: threads and locks do not survive a fork, and connections
+    must not be shared.
+
+    Args:
+        settings: The sampler's.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self.reset()
+        _all_sessions.add(self)
+
+    def get(self, study: Study) -> StudySession:
+        """The session of a study."""
+        storage, study_id = internals.find_storage(study)
+        with self._lock:
+            sessions = self._sessions.setdefault(storage, {})
+            if study_id not in sessions:
+                sessions[study_id] = StudySession(study, self._settings, self._slots)
+            return sessions[study_id]
+
+    def reset(self) -> None:
+        """Forget all sessions."""
+        limit = self._settings.max_concurrent_calls
+        self._slots = nullcontext() if limit is None else threading.BoundedSemaphore(limit)
+        self._sessions: WeakKeyDictionary[BaseStorage, dict[int, StudySession]]
+        self._sessions = WeakKeyDictionary()
+        self._lock = threading.Lock()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_settings": self._settings}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.reset()
+        _all_sessions.add(self)
+
+
+_all_sessions: WeakSet[Sessions] = WeakSet()
+
+
+def _reset_all() -> None:
+    for sessions in list(_all_sessions):
+        sessions.reset()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_reset_all)
+
+
+def _find_new_texts(snapshot: StudySnapshot, number: int) -> frozenset[str]:
+    """Names of the texts that no trial has yet: their initial text is tried once.
+
+    By the running trial of the lowest number, so that not all workers try it at once.
+    """
+    if snapshot.first_running is not None and snapshot.first_running < number:
+        return frozenset()
+    held = snapshot.longest.keys() | {n for record in snapshot.running for n in record.texts}
+    return frozenset(snapshot.texts.keys() - held)
+
+
+def _is_worth_asking(snapshot: StudySnapshot, problem: Problem) -> bool:
+    """Whether there is anything that a model could propose and that is not tried yet."""
+    if problem.texts:
+        return True
+    return bool(problem.space) and not snapshot.is_exhausted(problem.space)
+
+
+def _claim(proposal: Proposal) -> str:
+    return make_claim(proposal.params, proposal.texts)

@@ -1,0 +1,153 @@
+"""The storage format of a study: what its user attributes tell every worker."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from optuna import Study
+
+from optuna_llm._records import TextParameter
+from optuna_llm._records import Usage
+from optuna_llm._study.attributes import json_bytes
+from optuna_llm._study.attributes import MAX_BYTES
+from optuna_llm._study.attributes import read_usage
+from optuna_llm._study.attributes import warn_once
+from optuna_llm._study.attributes import write_usage
+
+
+_TASK = "llm:task"
+_TEXT = "llm:text:"
+_UNCLAIMED = "llm:unclaimed:"
+_ADAPTATIONS = "llm:adaptations"
+
+
+def check_task(task: object) -> str:
+    """The task, if it can be stored.
+
+    Raises:
+        TypeError: If it is not a string.
+        ValueError: If it is too long for a user attribute.
+    """
+    if not isinstance(task, str):
+        raise TypeError(f"task must be a string: {task!r}.")
+    if json_bytes(task) > MAX_BYTES:
+        raise ValueError(f"task is too long to be stored: {len(task):,} characters.")
+    return task
+
+
+def write_task(study: Study, task: str) -> None:
+    """Store what the study is about."""
+    study.set_user_attr(_TASK, task)
+
+
+def read_task(attributes: Mapping[str, Any]) -> str:
+    """The task that a study's user attributes hold; empty where there is none."""
+    task = attributes.get(_TASK, "")
+    if isinstance(task, str):
+        return task
+    warn_once(_TASK, "the study")
+    return ""
+
+
+_declared: WeakKeyDictionary[Study, dict[str, TextParameter]] = WeakKeyDictionary()
+"""What this process has declared, so that only a study's first trial reads its attributes."""
+
+
+def declare_text(study: Study, parameter: TextParameter) -> None:
+    """Store a text parameter with the study, so that other workers know of it.
+
+    Raises:
+        ValueError: If its description is too long for a user attribute.
+    """
+    known = _declared.setdefault(study, {})
+    if known.get(parameter.name) == parameter:
+        return
+    value = {
+        "description": parameter.description,
+        "language": parameter.language,
+        "initial": parameter.initial,
+    }
+    if json_bytes(value) > MAX_BYTES:
+        value["initial"] = None
+    if json_bytes(value) > MAX_BYTES:
+        raise ValueError(
+            f"The description of {parameter.name!r} is too long to be stored: "
+            f"{len(parameter.description):,} characters. Shorten it."
+        )
+    key = _TEXT + parameter.name
+    if study.user_attrs.get(key) != value:
+        study.set_user_attr(key, value)
+    known[parameter.name] = parameter
+
+
+def find_declared_here(study: Study) -> Mapping[str, TextParameter]:
+    """The text parameters that this process has declared, by name."""
+    return _declared.get(study, {})
+
+
+def read_declared_texts(attributes: Mapping[str, Any]) -> dict[str, TextParameter]:
+    """The text parameters that a study's user attributes hold, by name."""
+    declared = {}
+    for key, value in attributes.items():
+        if key.startswith(_TEXT):
+            parameter = _read_parameter(key.removeprefix(_TEXT), value)
+            if parameter is None:
+                warn_once(key, "the study")
+            else:
+                declared[parameter.name] = parameter
+    return declared
+
+
+def _read_parameter(name: str, value: object) -> TextParameter | None:
+    if not isinstance(value, Mapping):
+        return None
+    description = value.get("description", "")
+    language, initial = value.get("language"), value.get("initial")
+    if not isinstance(description, str):
+        return None
+    if not all(part is None or isinstance(part, str) for part in (language, initial)):
+        return None
+    return TextParameter(name, description, language, initial)
+
+
+def write_unclaimed(study: Study, worker: str, usage: Mapping[str, Usage]) -> None:
+    """Store what a worker's proposals have cost that no trial has taken.
+
+    Args:
+        study: The study.
+        worker: A name that no other worker has.
+        usage: Model to usage; replaces what the worker has stored before.
+    """
+    value = {model: write_usage(spent) for model, spent in usage.items()}
+    study.set_user_attr(_UNCLAIMED + worker, value)
+
+
+def read_unclaimed(attributes: Mapping[str, Any]) -> list[tuple[str, Usage]]:
+    """Model and usage of the proposals that no trial has taken, of all workers."""
+    found = []
+    for key, value in attributes.items():
+        if not key.startswith(_UNCLAIMED):
+            continue
+        if not isinstance(value, Mapping):
+            warn_once(key, "the study")
+            continue
+        found += [(m, read_usage(u)) for m, u in value.items() if isinstance(u, Mapping)]
+    return found
+
+
+def write_adaptations(study: Study, model: str, adaptations: Mapping[str, str]) -> None:
+    """Store how the requests to a model differ from what the user has set."""
+    known = read_adaptations(study.user_attrs)
+    if known.get(model) != adaptations:
+        study.set_user_attr(_ADAPTATIONS, {**known, model: dict(adaptations)})
+
+
+def read_adaptations(attributes: Mapping[str, Any]) -> dict[str, Mapping[str, str]]:
+    """Model to what was changed in its requests: parameter to verdict, in words."""
+    stored = attributes.get(_ADAPTATIONS, {})
+    if not isinstance(stored, Mapping):
+        warn_once(_ADAPTATIONS, "the study")
+        return {}
+    return {model: changes for model, changes in stored.items() if isinstance(changes, Mapping)}

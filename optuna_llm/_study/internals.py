@@ -1,0 +1,130 @@
+"""Every private part of Optuna that this package relies on, one function each.
+
+Optuna has no public way to do these things from a sampler or a callback. Each function has a
+test in ``tests/study/test_internals.py`` that fails when Optuna changes what it relies on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from collections.abc import Sequence
+import contextlib
+import copy
+from typing import Any
+
+from optuna import Study
+from optuna.storages import BaseStorage
+from optuna.trial import BaseTrial
+from optuna.trial import FixedTrial
+from optuna.trial import FrozenTrial
+from optuna.trial import Trial
+
+
+def find_whole_study(study: Study) -> Study:
+    """The study itself, where ``HyperbandPruner`` hands a sampler a filtered one.
+
+    The filtered study lacks ``user_attrs``, ``set_user_attr`` and ``metric_names``, and shows only
+    the trials of one bracket.
+    """
+    whole: Study = getattr(study, "_study", study)
+    return whole
+
+
+def find_storage(study: Study) -> tuple[BaseStorage, int]:
+    """The study's storage, and the study's ID there."""
+    return study._storage, study._study_id
+
+
+def find_trial_id(trial: FrozenTrial) -> int:
+    """The trial's ID in its storage; unlike its number, it is unique over all studies."""
+    return trial._trial_id
+
+
+def read_trials(study: Study) -> Sequence[FrozenTrial]:
+    """All trials by number, as of the first such read of this thread since its trial began.
+
+    Optuna's own samplers share this read, so that a trial reads the storage once for all of them.
+    """
+    return study._get_trials(deepcopy=False, states=None, use_cache=True)
+
+
+def write_trial_attributes(
+    study: Study, trial: FrozenTrial, attributes: Mapping[str, Any]
+) -> None:
+    """Write user attributes of a running trial from its sampler.
+
+    The trial is changed too, although samplers should not change what they are given: it is the
+    object that ``Trial.user_attrs`` reads from, so a write to the storage alone would stay hidden
+    from the objective.
+    """
+    for key, value in attributes.items():
+        study._storage.set_trial_user_attr(trial._trial_id, key, value)
+        trial.user_attrs[key] = value
+
+
+def copy_with_fresh_system_attrs(study: Study, trial: FrozenTrial) -> FrozenTrial:
+    """A shallow copy of the trial, with what ``before_trial`` of a sampler has stored."""
+    fresh = copy.copy(trial)
+    fresh.system_attrs = study._storage.get_trial_system_attrs(trial._trial_id)
+    return fresh
+
+
+def read_fixed_params(trial: FrozenTrial) -> Mapping[str, Any] | None:
+    """The parameters that ``enqueue_trial`` has set, be it none; None if it was not enqueued."""
+    fixed: Mapping[str, Any] | None = trial.system_attrs.get("fixed_params")
+    return fixed
+
+
+def read_failed_trial(trial: FrozenTrial) -> int | None:
+    """Number of the stale trial that this one retries; None if it retries none."""
+    number = trial.system_attrs.get("failed_trial")
+    return number if isinstance(number, int) else None
+
+
+def read_constraints(trial: FrozenTrial) -> dict[str, float]:
+    """Constraint values by name; infeasible above 0."""
+    constraints: dict[str, float] | None = getattr(trial, "constraints", None)
+    if constraints is not None:
+        return constraints
+    # Before Optuna 5: what a sampler's constraints_func returned, without names.
+    return {str(i): c for i, c in enumerate(trial.system_attrs.get("constraints") or ())}
+
+
+def read_given_params(trial: BaseTrial) -> Mapping[str, Any]:
+    """Parameters that a trial was given before its objective asks for them.
+
+    Those of a ``FixedTrial``, and of a running trial those that were enqueued.
+    """
+    if isinstance(trial, FixedTrial):
+        params: Mapping[str, Any] = trial._params
+        return params
+    return trial._fixed_params if isinstance(trial, Trial) else {}
+
+
+def is_stopping(study: Study) -> bool:
+    """Whether ``study.stop`` was called in the current ``optimize``."""
+    return bool(study._stop_flag)
+
+
+def stop(study: Study) -> None:
+    """Stop the study after the current trial, even under ``catch``, if ``optimize`` runs."""
+    with contextlib.suppress(RuntimeError):
+        study.stop()
+
+
+def read_heartbeat_interval(study: Study) -> float | None:
+    """Seconds between heartbeats; None where the storage has none."""
+    storage: Any = study._storage
+    interval: float | None = getattr(storage, "get_heartbeat_interval", lambda: None)()
+    return interval
+
+
+def record_heartbeat(study: Study, trial_id: int) -> None:
+    """Record a heartbeat of a trial, in a storage that has heartbeats."""
+    storage: Any = study._storage
+    storage.record_heartbeat(trial_id)
+
+
+def read_study_system_attrs(study: Study) -> Mapping[str, Any]:
+    """The study's system attributes, where optuna-dashboard keeps notes and plots."""
+    return study._storage.get_study_system_attrs(study._study_id)

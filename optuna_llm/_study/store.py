@@ -1,0 +1,151 @@
+"""The one way from a sampler to what a study holds, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+import threading
+from uuid import uuid4
+
+from optuna import Study
+from optuna.trial import FrozenTrial
+
+from optuna_llm._errors import LLMError
+from optuna_llm._logging import get_logger
+from optuna_llm._quoting import one_line
+from optuna_llm._records import Outcome
+from optuna_llm._records import Source
+from optuna_llm._records import TextParameter
+from optuna_llm._records import Usage
+from optuna_llm._study import attributes as stored
+from optuna_llm._study import declarations
+from optuna_llm._study import internals
+from optuna_llm._study.history import History
+from optuna_llm._study.history import name_objectives
+from optuna_llm._study.snapshot import StudySnapshot
+
+
+_logger = get_logger(__name__)
+
+
+class StudyStore:
+    """Reads one study into snapshots, and writes what becomes of its trials; thread-safe.
+
+    The study is handed to each method, so that no storage is kept alive from here.
+
+    Args:
+        study: The study.
+        task: What it is about; empty for what the study holds.
+    """
+
+    def __init__(self, study: Study, task: str = "") -> None:
+        self._objectives = name_objectives(study)
+        self._history = History(self._objectives)
+        self._task = task
+        self._texts: Mapping[str, TextParameter] | None = None
+        self._latest = self._history.make_snapshot(task, {})
+        self._worker = uuid4().hex
+        self._lock = threading.Lock()
+
+    @property
+    def latest(self) -> StudySnapshot:
+        """The last snapshot, without a read of the storage."""
+        return self._latest
+
+    def knows_texts(self, study: Study) -> bool:
+        """Whether the last snapshot has all texts that this process has declared."""
+        return declarations.find_declared_here(study).keys() <= self._latest.texts.keys()
+
+    def snapshot(self, study: Study, *, fresh: bool = True) -> StudySnapshot:
+        """The study as it is now; one read of its trials.
+
+        Args:
+            study: The study.
+            fresh: Whether the trials must be as of now, rather than as of the first read by this
+                thread since its trial began.
+        """
+        trials = study.get_trials(deepcopy=False) if fresh else internals.read_trials(study)
+        with self._lock:
+            texts = self._read_texts(study)
+            if texts.keys() != self._latest.texts.keys():
+                # Trials that were added or enqueued by hand may hold texts of that name.
+                self._history = History(self._objectives)
+            self._history.update(trials, texts.keys())
+            if not self._history.text_names <= texts.keys():
+                self._texts = None
+                texts = self._read_texts(study)
+            self._latest = self._history.make_snapshot(self._task, texts)
+            return self._latest
+
+    def record(
+        self, study: Study, trial: FrozenTrial, outcome: Outcome, *, claim: str | None = None
+    ) -> None:
+        """Store where a running trial's values come from, and what they have cost.
+
+        Args:
+            study: The study.
+            trial: The trial, as Optuna has handed it to the sampler.
+            outcome: What came of asking for its values.
+            claim: Digest of its values.
+        """
+        result = outcome.result
+        error = outcome.error or (str(result) if isinstance(result, LLMError) else "")
+        source: Source | None = None if isinstance(result, LLMError) else outcome.source
+        if internals.read_fixed_params(trial) is not None:
+            # Of a retried trial, who decided its values the first time.
+            source = stored.read_source(trial) or "user"
+        provenance = stored.Provenance(
+            source=source,
+            rationale="" if isinstance(result, LLMError) else result.rationale,
+            parent=outcome.find_parent(),
+            model=outcome.model,
+            usage=outcome.usage if outcome.usage.calls or outcome.source == "model" else None,
+            error=error,
+            claim=claim or stored.read_provenance(trial).claim,
+        )
+        self._write(study, trial, stored.provenance_attributes(provenance))
+
+    def record_user(self, study: Study, trial: FrozenTrial) -> None:
+        """Store that the user has set all values of a trial that is about to end."""
+        if internals.read_fixed_params(trial) is None or stored.read_source(trial):
+            return
+        provenance = replace(stored.read_provenance(trial), source="user")
+        self._write(study, trial, stored.provenance_attributes(provenance))
+
+    def record_unclaimed(self, study: Study, usage: Mapping[str, Usage]) -> None:
+        """Store what proposals of this process have cost that no trial has taken, by model."""
+        declarations.write_unclaimed(study, self._worker, usage)
+
+    def record_adaptations(self, study: Study, model: str, changes: Mapping[str, str]) -> None:
+        """Store how the requests to a model differ from what the user has set."""
+        declarations.write_adaptations(study, model, changes)
+
+    def learn_space(self, trial: FrozenTrial) -> None:
+        """Learn the parameters of a trial that ends here, ahead of the next read."""
+        with self._lock:
+            self._history.learn_space(trial)
+            self._latest = replace(self._latest, space=self._history.space)
+
+    def _write(self, study: Study, trial: FrozenTrial, attributes: Mapping[str, object]) -> None:
+        new = {k: v for k, v in attributes.items() if trial.user_attrs.get(k) != v}
+        internals.write_trial_attributes(study, trial, new)
+
+    def _read_texts(self, study: Study) -> Mapping[str, TextParameter]:
+        """The declared texts, with the lock held; reads the study only where it may have more."""
+        if self._texts is None:
+            held = study.user_attrs
+            self._read_task(study, declarations.read_task(held))
+            self._texts = declarations.read_declared_texts(held)
+        self._texts = {**self._texts, **declarations.find_declared_here(study)}
+        return self._texts
+
+    def _read_task(self, study: Study, held: str) -> None:
+        if not self._task:
+            self._task = held
+        elif self._task != held:
+            if held:
+                _logger.warning(
+                    "The study had another task, which the sampler's replaces from now on: %r.",
+                    one_line(held, 100),
+                )
+            declarations.write_task(study, self._task)
