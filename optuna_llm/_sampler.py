@@ -28,8 +28,8 @@ from optuna_llm._prompt.system import USER_TEMPLATE
 from optuna_llm._proposing.base import BaseProposer
 from optuna_llm._proposing.edits import Edits
 from optuna_llm._proposing.log import LOG_VARIABLE
-from optuna_llm._proposing.session import Sessions
 from optuna_llm._proposing.session import Settings
+from optuna_llm._proposing.sessions import Sessions
 from optuna_llm._study import attributes as stored
 from optuna_llm._study import internals
 from optuna_llm._study.declarations import check_task

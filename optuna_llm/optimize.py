@@ -6,6 +6,7 @@ from collections.abc import Callable
 from collections.abc import Iterator
 import contextlib
 from dataclasses import dataclass
+import logging
 from typing import Literal
 from typing import SupportsFloat
 from typing import TypeAlias
@@ -143,7 +144,7 @@ def run(
         callbacks.append(TargetValueCallback(stop_score))
     n_trials = max_steps + (not study.get_trials(deepcopy=False))
     # Failed trials are part of a search; what nobody can mend here has stopped the study.
-    with _quiet_optuna() if verbose else contextlib.nullcontext():
+    with _hide_trial_lines() if verbose else contextlib.nullcontext():
         study.optimize(
             objective,
             n_trials,
@@ -192,14 +193,18 @@ def _make_objective(
 
 
 @contextlib.contextmanager
-def _quiet_optuna() -> Iterator[None]:
-    """Without Optuna's lines on each trial, where the console shows it in other words."""
-    verbosity = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(max(verbosity, optuna.logging.ERROR))
+def _hide_trial_lines() -> Iterator[None]:
+    """Hide Optuna's own line on each trial, which the console shows in other words.
+
+    Nothing else is hidden: retries, and warnings such as that there is no sandbox, stay visible.
+    """
+    logger = logging.getLogger("optuna.study")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
     try:
         yield
     finally:
-        optuna.logging.set_verbosity(verbosity)
+        logger.setLevel(level)
 
 
 def _read_answer(answer: object) -> tuple[float, str]:
