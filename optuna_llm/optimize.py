@@ -20,6 +20,7 @@ from optuna_llm._prompt.system import SYSTEM_TEMPLATE
 from optuna_llm._prompt.system import USER_TEMPLATE
 from optuna_llm._records import TextParameter
 from optuna_llm._sampler import LLMSampler
+from optuna_llm._study.facts import describe_study
 from optuna_llm._text import explain_failures
 from optuna_llm._text import get_texts
 from optuna_llm._text import report_feedback
@@ -135,6 +136,12 @@ def run(
         sampler=sampler,
         load_if_exists=True,
     )
+    n_trials = max_steps + (not study.get_trials(deepcopy=False))
+    describe_study(
+        study,
+        n_trials=len(study.get_trials(deepcopy=False)) + n_trials or None,
+        target_value=stop_score,
+    )
     fatal: list[Exception] = []
     objective = _make_objective(func, TextParameter(_X, question, language, x0), fatal)
     callbacks: list[Callable[[optuna.Study, FrozenTrial], None]] = []
@@ -142,7 +149,6 @@ def run(
         callbacks.append(ConsoleCallback())
     if stop_score is not None:
         callbacks.append(TargetValueCallback(stop_score))
-    n_trials = max_steps + (not study.get_trials(deepcopy=False))
     # Failed trials are part of a search; what nobody can mend here has stopped the study.
     with _hide_trial_lines() if verbose else contextlib.nullcontext():
         study.optimize(

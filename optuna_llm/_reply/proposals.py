@@ -21,8 +21,12 @@ from optuna_llm._errors import ReplyError
 from optuna_llm._quoting import clean_text
 from optuna_llm._quoting import shorten
 from optuna_llm._records import ParamValue
+from optuna_llm._records import Pass
 from optuna_llm._records import Problem
 from optuna_llm._records import Proposal
+from optuna_llm._records import TrialRecord
+from optuna_llm._reply.alternatives import find_alternative
+from optuna_llm._reply.alternatives import take_rationales
 from optuna_llm._reply.edits import apply_edits
 from optuna_llm._reply.edits import parse_edits
 from optuna_llm._reply.tags import drop_thoughts
@@ -51,13 +55,30 @@ def _find_none(name: str, number: int | None) -> str | None:
     return None
 
 
-def parse_reply(reply: str, problem: Problem, find_text: FindText = _find_none) -> list[Proposal]:
+FindTrial: TypeAlias = Callable[[int], TrialRecord | None]
+"""The complete trial of a number."""
+
+
+def _find_none_of(number: int) -> TrialRecord | None:
+    return None
+
+
+def parse_reply(
+    reply: str,
+    problem: Problem,
+    find_text: FindText = _find_none,
+    find_trial: FindTrial = _find_none_of,
+) -> list[Proposal] | Pass:
     """The proposals that a reply holds, each value checked; of several those that can be used.
 
     Args:
         reply: The model's words.
         problem: The parameters that were asked for.
         find_text: Finds the texts that edits may be made to.
+        find_trial: Finds the trials that may be measured again.
+
+    Returns:
+        The proposals, or that the model passes.
 
     Raises:
         EditError: If edits cannot be made.
@@ -66,6 +87,11 @@ def parse_reply(reply: str, problem: Problem, find_text: FindText = _find_none) 
     """
     if len(reply) > _MAX_REPLY:
         raise ReplyError(f"the reply is {len(reply):,} characters long: send the values only.")
+    alternative = find_alternative(reply)
+    if isinstance(alternative, Pass):
+        return alternative
+    if alternative is not None:
+        return [_repeat(alternative, reply, find_trial)]
     answer = drop_thoughts(reply)
     if not answer.strip():
         raise ReplyError("the reply was empty.")
@@ -84,6 +110,20 @@ def parse_reply(reply: str, problem: Problem, find_text: FindText = _find_none) 
         is_edit = any(isinstance(failure, EditError) for failure in failures)
         raise (EditError if is_edit else ReplyError)(" ".join(errors))
     return proposals
+
+
+def _repeat(number: int, reply: str, find_trial: FindTrial) -> Proposal:
+    """The values of a trial, to be measured again.
+
+    Raises:
+        ReplyError: If there is no such trial.
+    """
+    record = find_trial(number)
+    if record is None:
+        raise ReplyError(f"there is no complete trial {number} to repeat.")
+    rationales = take_rationales(reply)
+    rationale = shorten(rationales[-1], _MAX_RATIONALE) if rationales else ""
+    return Proposal(record.params, record.texts, rationale, repeats=number)
 
 
 def check_proposal(proposal: Proposal, problem: Problem) -> None:

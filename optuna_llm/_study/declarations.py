@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
 
 from optuna import Study
 
+from optuna_llm._quoting import shorten
 from optuna_llm._records import TextParameter
 from optuna_llm._records import Usage
 from optuna_llm._study.attributes import json_bytes
@@ -21,6 +23,10 @@ _TASK = "llm:task"
 _TEXT = "llm:text:"
 _UNCLAIMED = "llm:unclaimed:"
 _ADAPTATIONS = "llm:adaptations"
+_INSIGHTS = "llm:insights"
+
+_MAX_INSIGHTS = 6
+_MAX_INSIGHT = 300
 
 
 def check_task(task: object) -> str:
@@ -64,11 +70,13 @@ def declare_text(study: Study, parameter: TextParameter) -> None:
     known = _declared.setdefault(study, {})
     if known.get(parameter.name) == parameter:
         return
-    value = {
+    value: dict[str, Any] = {
         "description": parameter.description,
         "language": parameter.language,
         "initial": parameter.initial,
     }
+    if not parameter.has_initial:
+        value["has_initial"] = False
     if json_bytes(value) > MAX_BYTES:
         value["initial"] = None
     if json_bytes(value) > MAX_BYTES:
@@ -109,7 +117,8 @@ def _read_parameter(name: str, value: object) -> TextParameter | None:
         return None
     if not all(part is None or isinstance(part, str) for part in (language, initial)):
         return None
-    return TextParameter(name, description, language, initial)
+    has_initial = value.get("has_initial") is not False
+    return TextParameter(name, description, language, initial, has_initial)
 
 
 def write_unclaimed(study: Study, worker: str, usage: Mapping[str, Usage]) -> None:
@@ -151,3 +160,18 @@ def read_adaptations(attributes: Mapping[str, Any]) -> dict[str, Mapping[str, st
         warn_once(_ADAPTATIONS, "the study")
         return {}
     return {model: changes for model, changes in stored.items() if isinstance(changes, Mapping)}
+
+
+def write_insights(study: Study, insights: Sequence[str]) -> None:
+    """Store what a model has learned from the trials so far, in place of what was stored."""
+    lines = [shorten(line, _MAX_INSIGHT) for line in insights[:_MAX_INSIGHTS]]
+    study.set_user_attr(_INSIGHTS, lines)
+
+
+def read_insights(attributes: Mapping[str, Any]) -> tuple[str, ...]:
+    """What a model has learned from the trials so far, a line each."""
+    held = attributes.get(_INSIGHTS, [])
+    if not isinstance(held, list) or not all(isinstance(line, str) for line in held):
+        warn_once(_INSIGHTS, "the study")
+        return ()
+    return tuple(held[:_MAX_INSIGHTS])
