@@ -1,4 +1,4 @@
-"""The README and the pages of docs/: their code runs, their links hold, and they name what is there."""
+"""The README and docs/: code runs, links lead somewhere, and the files named there exist."""
 
 from __future__ import annotations
 
