@@ -6,6 +6,7 @@ from pathlib import Path
 import re
 from typing import Any
 
+import optuna
 import pytest
 
 import optuna_llm
@@ -41,8 +42,53 @@ def test_the_code_of_a_page_runs_from_top_to_bottom(
         exec(compile(code, name, "exec"), names)
 
 
-def test_the_code_of_the_readme_stands_alone() -> None:
-    assert len(find_runnable(README)) == 1
+LOOP = """\
+def pack(items, look_back):
+    boxes = []
+    for item in {items}:
+        for box in boxes:
+            if sum(box) + item <= {full}:
+                box.append(item)
+                break
+        else:
+            boxes.append([item])
+    return boxes
+"""
+"""First fit, which is right if it packs all items into boxes of 100."""
+
+
+def rate_by_readme(code: str) -> float:
+    """What the first example's objective says of a program."""
+    (example,) = find_runnable(README)
+    names: dict[str, Any] = {"__name__": "readme"}
+    exec(example.partition("\ntask = ")[0], names)
+    value: float = names["objective"](optuna.trial.FixedTrial({"look_back": 1, "code": code}))
+    return value
+
+
+def test_the_first_example_prefers_the_better_of_two_right_programs() -> None:
+    first_fit = rate_by_readme(LOOP.format(items="items", full=100))
+    decreasing = rate_by_readme(LOOP.format(items="sorted(items)[::-1]", full=100))
+    assert decreasing < first_fit < rate_by_readme(LOOP.format(items="items", full=80))
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        LOOP.format(items="items", full=101),
+        LOOP.format(items="items[1:]", full=100),
+        LOOP.format(items="[item - 1 for item in items]", full=100),
+        "def pack(items, look_back):\n    return True",
+        "def pack(items, look_back):\n    return []",
+        "def pack(items, look_back):\n    return [items]",
+        "def pack(items, look_back):\n    items.clear()\n    return [[]]",
+        "def pack(items, look_back):\n    raise SystemExit(0)",
+        "packed = []",
+    ],
+)
+def test_the_first_example_fails_a_wrong_program(code: str) -> None:
+    with pytest.raises((RuntimeError, TypeError, ValueError)):
+        rate_by_readme(code)
 
 
 def test_a_block_is_called_python_if_it_is() -> None:
