@@ -1,0 +1,66 @@
+"""Fenced blocks, told by the rules of CommonMark, in linear time."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Fence(NamedTuple):
+    """A line that opens or closes a fenced block: its bar, its indentation, the words behind."""
+
+    bar: str
+    indent: int
+    words: str
+
+    def closes(self, opening: Fence) -> bool:
+        """Whether a block that ``opening`` begins ends here."""
+        return (
+            not self.words
+            and self.bar.startswith(opening.bar)
+            and self.indent <= opening.indent + 3
+        )
+
+
+def read_fence(line: str) -> Fence | None:
+    """The fence that a line is; None for any other line."""
+    bare = line.strip()
+    mark = bare[:1]
+    if mark not in ("`", "~"):
+        return None
+    words = bare.lstrip(mark)
+    bar = bare[: len(bare) - len(words)]
+    if len(bar) < 3 or (mark == "`" and "`" in words):
+        return None
+    return Fence(bar, len(line) - len(line.lstrip()), words.strip())
+
+
+def split_fences(source: str) -> tuple[list[str], str]:
+    """What the closed fenced blocks of a text hold, and the text without them."""
+    blocks: list[str] = []
+    outside: list[str] = []
+    inside: list[str] = []
+    opening: Fence | None = None
+    for line in source.split("\n"):
+        fence = read_fence(line)
+        if opening is None:
+            opening = fence
+            (inside if fence else outside).append(line)
+        elif fence and fence.closes(opening):
+            blocks.append("\n".join(inside[1:]))
+            inside, opening = [], None
+        else:
+            inside.append(line)
+    return blocks, "\n".join(outside + inside)
+
+
+def strip_fence(text: str) -> str | None:
+    """What stands between the first line and the last, if they are one fence around it all."""
+    blocks, outside = split_fences(text)
+    return blocks[0] if len(blocks) == 1 and not outside.strip() else None
+
+
+def fence_whole(text: str) -> str:
+    """The text between bars of backticks that are longer than any inside."""
+    longest = max(map(len, "".join(c if c == "`" else " " for c in text).split()), default=0)
+    bar = "`" * max(4, longest + 1)
+    return f"{bar}\n{text}\n{bar}"

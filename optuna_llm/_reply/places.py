@@ -1,0 +1,145 @@
+"""Where lines stand in a text; found in linear time, or not at all."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from collections.abc import Sequence
+import difflib
+import re
+from typing import NamedTuple
+
+from optuna_llm._errors import ReplyError
+
+
+_MAX_SHOWN = 10
+_MAX_COUNTED = 100
+_MAX_COMPARED = 20
+_MAX_LINE = 200
+_LEAST_ALIKE = 0.5
+
+_FORMS: Sequence[Callable[[str], str]] = (str, str.rstrip, str.strip)
+"""What of a line must be there: all of it, all but blanks at its end, all but its indentation."""
+
+
+class Place(NamedTuple):
+    """Where lines were found.
+
+    Attributes:
+        start: The index of the first.
+        old: The indentation of the lines that were looked for, where it is not that of the text.
+        new: The indentation of those in the text then.
+    """
+
+    start: int
+    old: str = ""
+    new: str = ""
+
+    def shift(self, line: str) -> str:
+        """A line with the indentation of the text."""
+        is_shifted = line.strip() and line.startswith(self.old)
+        return self.new + line.removeprefix(self.old) if is_shifted else line
+
+
+class Page:
+    """The lines of a text, ready to be searched several times."""
+
+    def __init__(self, lines: Sequence[str]) -> None:
+        self._lines = lines
+        self._joined: dict[int, str] = {}
+
+    def find(self, wanted: Sequence[str]) -> list[Place]:
+        """All places of the lines: as they are, else with other blanks, else indented otherwise.
+
+        The indentation must differ by the same for all of them. At most 100 places are told.
+        """
+        for level in range(len(_FORMS)):
+            starts = self._find_starts(wanted, level)
+            if _FORMS[level] is not str.strip:
+                places = [Place(start) for start in starts]
+            else:
+                bare = _strip_indent(wanted)
+                there = [self._lines[start : start + len(wanted)] for start in starts]
+                places = [
+                    Place(start, _indent(wanted), _indent(lines))
+                    for start, lines in zip(starts, there, strict=True)
+                    if _strip_indent(lines) == bare
+                ]
+            if places:
+                return places
+        return []
+
+    def _find_starts(self, wanted: Sequence[str], level: int) -> list[int]:
+        form = _FORMS[level]
+        if level not in self._joined:
+            self._joined[level] = "\n" + "\n".join(map(form, self._lines)) + "\n"
+        text = self._joined[level]
+        needle = "\n" + "\n".join(map(form, wanted)) + "\n"
+        starts: list[int] = []
+        line = position = 0
+        while len(starts) < _MAX_COUNTED:
+            found = text.find(needle, position)
+            if found < 0:
+                break
+            line += text.count("\n", position, found)
+            starts.append(line)
+            position = found + 1
+            line += 1
+        return starts
+
+    def show_closest(self, wanted: Sequence[str]) -> str:
+        """The lines that are most like those that were looked for; empty if none are."""
+        skipped, first = next((i, line.strip()) for i, line in enumerate(wanted) if line.strip())
+        best = _find_closest(first, [line.strip() for line in self._lines])
+        if best is None:
+            return ""
+        start = max(0, best - skipped)
+        shown = self._lines[start : start + min(len(wanted), _MAX_SHOWN)]
+        return " The closest lines there are:\n" + "\n".join(line[:_MAX_LINE] for line in shown)
+
+
+def _find_closest(wanted: str, lines: Sequence[str]) -> int | None:
+    """The index of the line most like another.
+
+    Comparing two lines is slow: it is done for those only that share the most words.
+    """
+    words = Counter(_split_words(wanted))
+    shared = [sum((words & Counter(_split_words(line))).values()) for line in lines]
+    likely = sorted(range(len(lines)), key=lambda i: -shared[i])[:_MAX_COMPARED]
+    matcher = difflib.SequenceMatcher(b=wanted[:_MAX_LINE])
+    ratios = []
+    for i in likely:
+        matcher.set_seq1(lines[i][:_MAX_LINE])
+        ratios.append((matcher.ratio(), -i))
+    ratio, index = max(ratios, default=(0.0, 0))
+    return -index if ratio >= _LEAST_ALIKE else None
+
+
+def _split_words(line: str) -> list[str]:
+    return re.findall(r"\w+|[^\w\s]", line[:_MAX_LINE])
+
+
+def _strip_indent(lines: Sequence[str]) -> list[str]:
+    indent = _indent(lines)
+    return [line.rstrip().removeprefix(indent) for line in lines]
+
+
+def _indent(lines: Sequence[str]) -> str:
+    """The blanks that all lines begin with that are not empty."""
+    indents = [line[: len(line) - len(line.lstrip(" \t"))] for line in lines if line.strip()]
+    first, last = min(indents, default=""), max(indents, default="")
+    same = next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), None)
+    return first[: len(first) if same is None else same]
+
+
+def refuse_many(places: Sequence[Place], name: str) -> None:
+    """Refuse lines that stand in more than one place.
+
+    Raises:
+        ReplyError: If they do.
+    """
+    if len(places) > 1:
+        times = f"{len(places)} times" if len(places) < _MAX_COUNTED else "100 times or more"
+        raise ReplyError(
+            f"the lines of {name} stand in the text {times}: give more lines around them."
+        )
