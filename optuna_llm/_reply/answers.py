@@ -134,7 +134,7 @@ def _read_as(
         parts = parts[:-1] if several else []
     for part in parts:
         try:
-            found.append(_gather(part, problem, scanner.openings))
+            found.append(_gather(part, problem, [] if several else scanner.openings))
         except ReplyError as error:
             found.append(error)
     return [*found, reading.error] if reading.error is not None else found
@@ -186,12 +186,14 @@ def _gather(part: Part, problem: Problem, openings: Sequence[Tag]) -> Answer:
             texts |= _find_bare(words, text, problem)
     lacking = next((text.name for text in needed if text.name not in texts), None)
     if lacking is not None:
-        raise ReplyError(_explain_missing(lacking, words, openings))
+        raise ReplyError(_explain_missing(lacking, openings))
     if numbers is None and problem.space and not problem.texts and words.strip():
         numbers = _find_object(words)
     if numbers is None and not problem.space.keys() <= problem.conditional:
+        if any(opening.kind == "numbers" for opening in openings):
+            raise ReplyError("<numbers> stands within your thoughts: send it after them.")
         raise ReplyError("there is no <numbers> block.")
-    if not numbers and not texts:
+    if numbers is None and not texts:
         raise ReplyError("the reply holds no values.")
     return Answer(texts, numbers, rationale)
 
@@ -250,10 +252,8 @@ def _find_object(words: str) -> str:
     return words[words.index("{") :]
 
 
-def _explain_missing(name: str, words: str, openings: Sequence[Tag]) -> str:
+def _explain_missing(name: str, openings: Sequence[Tag]) -> str:
     tag = f'<text name="{name}">'
     if any(opening.kind in ("text", "edit") and opening.name in ("", name) for opening in openings):
         return f"{tag} stands within your thoughts or another block: send it after them."
-    if not words.strip():
-        return f"the reply ends with your thoughts: send {tag} and the rest after them."
     return f"there is no {tag} block."

@@ -126,6 +126,7 @@ class Scanner:
                 part.words.clear()
                 has_ended = count > 0
             elif isinstance(item, Tag):
+                count += several
                 if several and not item.is_closing:
                     parts.append(Part())
                 part = parts[-1] if several and not item.is_closing else loose
@@ -134,8 +135,8 @@ class Scanner:
             else:
                 part.blocks.append(item)
                 count += 1
-                if count > _MAX_BLOCKS:
-                    raise ReplyError(f"there are more than {_MAX_BLOCKS} blocks: send one answer.")
+            if count > _MAX_BLOCKS:
+                raise ReplyError(f"there are more than {_MAX_BLOCKS} blocks: send the answer only.")
         if part is not loose:
             raise ReplyError("<proposal> is not closed by </proposal>: was the reply cut off?")
 
@@ -239,17 +240,9 @@ class Scanner:
             raise ReplyError(
                 "<text> does not say which text it is: write " + self._show_openings() + "."
             )
-        head = self._source[tag.end : tag.end + _LINE].lstrip()
-        opening = read_fence(head.partition("\n")[0])
-        closings = [t for t in self._after(tag, stop) if t.is_closing and t.kind == "text"]
-        for closing in closings if opening else []:
-            fence = read_fence(self._line_before(closing.start)[0])
-            if fence and fence.closes(opening):
-                return self._make(tag, name, closing.start, closing.end)
-        if head.startswith("<![CDATA["):
-            for closing in closings:
-                if self._line_before(closing.start)[0].endswith("]]>"):
-                    return self._make(tag, name, closing.start, closing.end)
+        wrapped = self._find_wrapped_end(tag, stop)
+        if wrapped is not None:
+            return self._make(tag, name, wrapped.start, wrapped.end)
         depth = 1
         for other in self._after(tag, stop):
             if other.kind not in ("text", "edit"):
@@ -265,10 +258,29 @@ class Scanner:
             depth += -1 if other.is_closing else 1
             if not depth:
                 return self._make(tag, name, other.start, other.end)
-        return self._guess_end(tag, name, closings, stop)
+        return self._guess_end(tag, name, stop)
 
-    def _guess_end(self, tag: Tag, name: str, closings: Sequence[Tag], stop: int) -> Block:
+    def _find_wrapped_end(self, tag: Tag, stop: int) -> Tag | None:
+        """The tag that closes a text in a fence or CDATA; None if the text is in neither."""
+        head = self._source[tag.end : tag.end + _LINE].lstrip()
+        opening = read_fence(head.partition("\n")[0])
+        is_cdata = head.startswith("<![CDATA[")
+        if not opening and not is_cdata:
+            return None
+        for closing in self._after(tag, stop):
+            if not closing.is_closing or closing.kind != "text":
+                continue
+            line, _ = self._line_before(closing.start)
+            fence = read_fence(line)
+            if (opening and fence and fence.closes(opening)) or (
+                is_cdata and line.endswith("]]>")
+            ):
+                return closing
+        return None
+
+    def _guess_end(self, tag: Tag, name: str, stop: int) -> Block:
         """The end of a text in which more tags open than close, if only one makes sense."""
+        closings = [t for t in self._after(tag, stop) if t.is_closing and t.kind == "text"]
         by_name = re.compile(rf"</{re.escape(name)}\s*>", re.IGNORECASE)
         ends = [match.span() for match in by_name.finditer(self._source, tag.end, stop)]
         if not closings and len(ends) == 1:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from optuna_llm._errors import ReplyError
 
 
-_MAX_TAGS = 20_000
+_MAX_TAGS = 5_000
 _TAG = re.compile(
     r"<(/?)(text|edit|numbers|rationale|proposal|pass|repeat)(?![\w:.-])([^<>]{0,300})>",
     re.IGNORECASE,
@@ -21,6 +21,7 @@ _ATTRIBUTE = re.compile(
 _NUMBER = re.compile(r"(?:trial)?\s*\#?\s*(\d{1,9})", re.IGNORECASE)
 # What a line may begin with before a tag that is meant: bullets, the bars of a quotation.
 _LEAD = re.compile(r"[\s>*+-]*(?:\d{1,3}[.)]\s*)?")
+_NONE: Mapping[str, str] = {}
 _OWN = frozenset({"name", "of", "trial", "language", "lang"})
 
 
@@ -79,7 +80,7 @@ def find_tags(source: str, names: Collection[str]) -> list[Tag]:
     """
     tags: list[Tag] = []
     for match in _TAG.finditer(source):
-        attributes = _read_attributes(match[3], names)
+        attributes = _read_attributes(match[3], names) if match[3] else _NONE
         if attributes is None or _is_quoted(source, match):
             continue
         if len(tags) == _MAX_TAGS:
@@ -88,7 +89,7 @@ def find_tags(source: str, names: Collection[str]) -> list[Tag]:
         if match[3].rstrip().endswith("/") and kind != "repeat":
             continue
         strong = is_closing or _is_strong(source, match.start(), tags[-1].end if tags else 0)
-        own = attributes.keys() <= _OWN or attributes.get("name") in names
+        own = not attributes or attributes.keys() <= _OWN or attributes.get("name") in names
         tags.append(Tag(*match.span(), kind, is_closing, strong, own, attributes))
     return tags
 

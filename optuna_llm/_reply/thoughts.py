@@ -15,6 +15,8 @@ from typing import NamedTuple
 from optuna_llm._reply.tags import Tag
 
 
+_MAX_WORDS = 1_000
+
 _PAIRS = dict(zip("<[{◁⟨《«⟦【〈‹＜", ">]}▷⟩》»⟧】〉›＞", strict=True))
 _MARK = re.compile(
     rf"""
@@ -52,6 +54,12 @@ class Mark(NamedTuple):
     is_closing: bool
 
 
+class _Word(NamedTuple):
+    family: str
+    is_closing: bool
+    is_known: bool
+
+
 class Thoughts(NamedTuple):
     """What marks thoughts in a reply.
 
@@ -74,10 +82,16 @@ def find_thoughts(source: str, tags: Sequence[Tag], names: Collection[str]) -> T
     """
     marks: list[Mark] = []
     unknown: list[Mark] = []
+    words: dict[str, _Word | None] = {}
     for match in _MARK.finditer(source):
-        mark, is_known = _read_mark(match)
-        if mark is not None and mark.family not in names:
-            (marks if is_known else unknown).append(mark)
+        if match[0] not in words:
+            if len(words) == _MAX_WORDS:
+                continue
+            words[match[0]] = _read_word(match)
+        word = words[match[0]]
+        if word is not None and word.family not in names:
+            mark = Mark(*match.span(), word.family, word.is_closing)
+            (marks if word.is_known else unknown).append(mark)
     closed = {mark.family for mark in marks if mark.is_closing}
     begins = len(source) - len(source.lstrip())
     # Without an end they are spoken of, unless the reply begins so: then it ends within them.
@@ -94,21 +108,20 @@ def find_thoughts(source: str, tags: Sequence[Tag], names: Collection[str]) -> T
     return Thoughts(marks, sorted(cuts))
 
 
-def _read_mark(match: re.Match[str]) -> tuple[Mark | None, bool]:
-    """The marker that stands there, if it is one, and whether its word is one for thoughts."""
-    start, end = match.span()
+def _read_word(match: re.Match[str]) -> _Word | None:
+    """What a marker says; None if it is none."""
     if match["channel"]:
         is_final = match["channel"].strip().lower().startswith(("final", "response"))
-        return Mark(start, end, "harmony", is_final), True
+        return _Word("harmony", is_final, True)
     if match["end"] or match["final"]:
-        return Mark(start, end, "harmony", True), True
+        return _Word("harmony", True, True)
     if match["phrase"]:
-        return Mark(start, end, "process", match["phrase"].lower() == "response"), True
+        return _Word("process", match["phrase"].lower() == "response", True)
     if _PAIRS[match["left"]] != match["right"]:
-        return None, False
-    word = match["name"].lower()
-    begin, finish = _BEGIN.match(word), _END.search(word)
-    family = word[begin.end() if begin else 0 : finish.start() if finish else None]
+        return None
+    name = match["name"].lower()
+    begin, finish = _BEGIN.match(name), _END.search(name)
+    family = name[begin.end() if begin else 0 : finish.start() if finish else None]
     is_closing = bool(
         match["slash"]
         or (begin and begin[1] in ("end", "stop", "close"))
@@ -116,13 +129,10 @@ def _read_mark(match: re.Match[str]) -> tuple[Mark | None, bool]:
         or (match["tail"] and not match["bar"])
     )
     is_known = bool(_THINKING.search(family + (match["more"] or "").lower()))
-    if is_known:
-        return Mark(start, end, family, is_closing), True
-    if match["left"] in "[{" and not match["name"].isupper():
-        return None, False
-    if match["more"] or _NO_THOUGHT.match(family):
-        return None, False
-    return Mark(start, end, family, is_closing), False
+    is_word = match["left"] not in "[{" or match["name"].isupper()
+    if not is_known and (not is_word or match["more"] or _NO_THOUGHT.match(family)):
+        return None
+    return _Word(family, is_closing, is_known)
 
 
 def find_outside(marks: Sequence[Mark], stop: int) -> list[tuple[int, int]]:
