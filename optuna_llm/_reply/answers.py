@@ -175,7 +175,9 @@ def _gather(part: Part, problem: Problem, openings: Sequence[Tag]) -> Answer:
             _add_text(texts, block)
         elif block.tag.kind == "numbers":
             if numbers is not None:
-                _refuse_two("<numbers> blocks", numbers, block.inside, not _is_same(numbers, block.inside))
+                _refuse_two(
+                    "<numbers> blocks", numbers, block.inside, not _is_same(numbers, block.inside)
+                )
             numbers = block.inside
         elif block.tag.kind == "rationale":
             rationale = rationale or block.inside.strip()
@@ -254,6 +256,8 @@ def _find_object(words: str) -> str:
 
 def _explain_missing(name: str, openings: Sequence[Tag]) -> str:
     tag = f'<text name="{name}">'
-    if any(opening.kind in ("text", "edit") and opening.name in ("", name) for opening in openings):
+    if any(
+        opening.kind in ("text", "edit") and opening.name in ("", name) for opening in openings
+    ):
         return f"{tag} stands within your thoughts or another block: send it after them."
     return f"there is no {tag} block."

@@ -136,7 +136,9 @@ class Scanner:
                 part.blocks.append(item)
                 count += 1
             if count > _MAX_BLOCKS:
-                raise ReplyError(f"there are more than {_MAX_BLOCKS} blocks: send the answer only.")
+                raise ReplyError(
+                    f"there are more than {_MAX_BLOCKS} blocks: send the answer only."
+                )
         if part is not loose:
             raise ReplyError("<proposal> is not closed by </proposal>: was the reply cut off?")
 
@@ -188,7 +190,9 @@ class Scanner:
             return self._find_edit(tag, stop)
         if tag.kind == "repeat":
             return Block(tag, "", "", tag.end)
-        closing = next((t for t in self._after(tag, stop) if t.is_closing and t.kind == tag.kind), None)
+        closing = next(
+            (t for t in self._after(tag, stop) if t.is_closing and t.kind == tag.kind), None
+        )
         if closing is not None:
             return self._make(tag, "", closing.start, closing.end)
         following = next((t for t in self._after(tag, stop) if t.is_strong and t.is_own), None)

@@ -64,9 +64,7 @@ def _read_marker(line: str, is_exact: bool) -> str | None:
     if not 5 <= len(mark) <= 30:
         return None
     likes = (_SEARCH_LIKE, _MIDDLE_LIKE, _REPLACE_LIKE)
-    return next(
-        (m for m, like in zip(_MARKERS, likes, strict=True) if like.fullmatch(mark)), None
-    )
+    return next((m for m, like in zip(_MARKERS, likes, strict=True) if like.fullmatch(mark)), None)
 
 
 def is_end_of_block(line: str) -> bool:
@@ -237,6 +235,8 @@ def _restore(new: Sequence[str], old: Sequence[str], show: Callable[[str], str])
     for escape, character in escapes.items():
         new = [line.replace(escape, character) for line in new]
         if any(escape in line for line in old) and any(character in line for line in new):
-            raise ReplyError(f"a line to change holds {escape} in two ways: change lines beside it.")
+            raise ReplyError(
+                f"a line to change holds {escape} in two ways: change lines beside it."
+            )
     ends_in_return = all(line.endswith("\r") for line in old)
     return [line + "\r" if ends_in_return else line for line in new]

@@ -84,7 +84,9 @@ def find_tags(source: str, names: Collection[str]) -> list[Tag]:
         if attributes is None or _is_quoted(source, match):
             continue
         if len(tags) == _MAX_TAGS:
-            raise ReplyError(f"the reply holds more than {_MAX_TAGS:,} tags: send the answer only.")
+            raise ReplyError(
+                f"the reply holds more than {_MAX_TAGS:,} tags: send the answer only."
+            )
         kind, is_closing = match[2].lower(), bool(match[1])
         if match[3].rstrip().endswith("/") and kind != "repeat":
             continue
@@ -113,7 +115,9 @@ def _read_attributes(words: str, names: Collection[str]) -> dict[str, str] | Non
 
 def _is_quoted(source: str, match: re.Match[str]) -> bool:
     """Whether a tag stands between backticks: it is spoken of."""
-    return source[match.start() - 1 : match.start()] == "`" == source[match.end() : match.end() + 1]
+    return (
+        source[match.start() - 1 : match.start()] == "`" == source[match.end() : match.end() + 1]
+    )
 
 
 def _is_strong(source: str, start: int, last_end: int) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from collections.abc import Sequence
 import re
+from typing import Literal
 from typing import NamedTuple
 
 from optuna_llm._reply.tags import Tag
@@ -17,16 +18,20 @@ from optuna_llm._reply.tags import Tag
 
 _MAX_WORDS = 1_000
 
-_PAIRS = dict(zip("<[{◁⟨《«⟦【〈‹＜", ">]}▷⟩》»⟧】〉›＞", strict=True))
+# Brackets of all alphabets: guillemets, lenticular and fullwidth ones, Kimi's triangles.
+_OPENING = "<[{\u25c1\u27e8\u300a\u00ab\u27e6\u3010\u3008\u2039\uff1c"
+_CLOSING = ">]}\u25b7\u27e9\u300b\u00bb\u27e7\u3011\u3009\u203a\uff1e"
+_PAIRS = dict(zip(_OPENING, _CLOSING, strict=True))
+_BAR = "[|\uff5c]"
 _MARK = re.compile(
     rf"""
     <\|channel\|>(?P<channel>[^<>|]{{1,60}})(?:<\|constrain\|>[^<>|]{{0,40}})?<\|message\|>
     | <\|(?P<end>end|call)\|>
     | (?P<final>assistantfinal)
-    | here(?:\ is|['’]s)\ my\ (?P<phrase>thought\ process|response):
-    | (?P<left>[{re.escape("".join(_PAIRS))}]) (?P<bar>[|｜]?) (?P<slash>/?)
-      (?P<name>\w[\w:.▁-]{{1,40}}) (?P<more>\s[^<>\n]{{0,100}})? (?P<tail>[|｜]?)
-      (?P<right>[{re.escape("".join(_PAIRS.values()))}])
+    | here(?:\ is|['\u2019]s)\ my\ (?P<phrase>thought\ process|response):
+    | (?P<left>[{re.escape(_OPENING)}]) (?P<bar>{_BAR}?) (?P<slash>/?)
+      (?P<name>\w[\w:.\u2581-]{{1,40}}) (?P<more>\s[^<>\n]{{0,100}})? (?P<tail>{_BAR}?)
+      (?P<right>[{re.escape(_CLOSING)}])
     """,
     re.VERBOSE | re.IGNORECASE,
 )
@@ -34,15 +39,17 @@ _THINKING = re.compile(
     "think|thought|reason|reflect|scratch|ponder|deliberat|mus(e|ing)|monolog|analy[sz]|"
     "brainstorm|inner|channel|cot$",
 )
-_BEGIN = re.compile(r"^(begin|start|open|end|stop|close)(?:[_▁-]?of)?[_▁-]")
-_END = re.compile(r"[_▁-](begin|start|prefix|end|suffix)$")
-# What holds an answer, or one of several, or is plain HTML, is no thought.
+_ANSWER = re.compile("answer|response|reply|final|solution|output")
+_BEGIN = re.compile("(begin|start|open|end|stop|close)(?:[_\u2581-]?of)?[_\u2581-]")
+_END = re.compile("[_\u2581-](begin|start|on|prefix|end|off|suffix)$")
+# What holds one of several answers, or is plain HTML, is no thought.
 _NO_THOUGHT = re.compile(
-    "answer|response|reply|result|output|final|solution|option|candidate|proposal|alternative|"
-    "variant|version|trial|choice|code|message|"
+    "result|option|candidate|proposal|alternative|variant|version|trial|choice|code|message|"
     "(p|b|i|u|a|em|g|br|li|ul|ol|td|tr|th|hr|h[1-6]|div|pre|span|body|html|head|svg|table|strong|"
-    "section|details|summary|script|style|title|text|edit|numbers|pass|repeat|rationale)$",
+    "section|summary|script|style|title|text|edit|numbers|pass|repeat|rationale)$",
 )
+# MedGemma thinks between two tokens that have no name.
+_NAMELESS = {"unused94": False, "unused95": True}
 
 
 class Mark(NamedTuple):
@@ -57,7 +64,7 @@ class Mark(NamedTuple):
 class _Word(NamedTuple):
     family: str
     is_closing: bool
-    is_known: bool
+    kind: Literal["thought", "answer", "unknown"]
 
 
 class Thoughts(NamedTuple):
@@ -80,22 +87,17 @@ def find_thoughts(source: str, tags: Sequence[Tag], names: Collection[str]) -> T
         tags: Its tags.
         names: Names of the text parameters, which mark no thoughts.
     """
-    marks: list[Mark] = []
-    unknown: list[Mark] = []
-    words: dict[str, _Word | None] = {}
-    for match in _MARK.finditer(source):
-        if match[0] not in words:
-            if len(words) == _MAX_WORDS:
-                continue
-            words[match[0]] = _read_word(match)
-        word = words[match[0]]
-        if word is not None and word.family not in names:
-            mark = Mark(*match.span(), word.family, word.is_closing)
-            (marks if word.is_known else unknown).append(mark)
+    found = _find_marks(source, names)
+    families = {mark.family for mark in found["thought"]}
+    marks = [*found["thought"], *(m for m in found["unknown"] if m.family in families)]
+    unknown = [mark for mark in found["unknown"] if mark.family not in families]
     closed = {mark.family for mark in marks if mark.is_closing}
     begins = len(source) - len(source.lstrip())
     # Without an end they are spoken of, unless the reply begins so: then it ends within them.
-    marks = [mark for mark in marks if mark.family in closed or mark.start == begins]
+    marks = [mark for mark in sorted(marks) if mark.family in closed or mark.start == begins]
+    answers = [mark for mark in found["answer"] if not mark.is_closing]
+    if marks and marks[0].family not in closed and len(answers) == 1:
+        marks = sorted([*marks, answers[0]._replace(family=marks[0].family, is_closing=True)])
     last = max((tag.start for tag in tags if not tag.is_closing), default=0)
     first = next((mark for mark in unknown if mark.start == begins), None)
     if first is not None and not first.is_closing:
@@ -108,31 +110,51 @@ def find_thoughts(source: str, tags: Sequence[Tag], names: Collection[str]) -> T
     return Thoughts(marks, sorted(cuts))
 
 
+def _find_marks(source: str, names: Collection[str]) -> dict[str, list[Mark]]:
+    """All markers by their kind."""
+    found: dict[str, list[Mark]] = {"thought": [], "answer": [], "unknown": []}
+    words: dict[str, _Word | None] = {}
+    for match in _MARK.finditer(source):
+        if match[0] not in words:
+            if len(words) == _MAX_WORDS:
+                continue
+            words[match[0]] = _read_word(match)
+        word = words[match[0]]
+        if word is not None and word.family not in names:
+            found[word.kind].append(Mark(*match.span(), word.family, word.is_closing))
+    return found
+
+
 def _read_word(match: re.Match[str]) -> _Word | None:
     """What a marker says; None if it is none."""
     if match["channel"]:
         is_final = match["channel"].strip().lower().startswith(("final", "response"))
-        return _Word("harmony", is_final, True)
+        return _Word("harmony", is_final, "thought")
     if match["end"] or match["final"]:
-        return _Word("harmony", True, True)
+        return _Word("harmony", True, "thought")
     if match["phrase"]:
-        return _Word("process", match["phrase"].lower() == "response", True)
+        return _Word("process", match["phrase"].lower() == "response", "thought")
     if _PAIRS[match["left"]] != match["right"]:
         return None
     name = match["name"].lower()
+    if name in _NAMELESS:
+        return _Word("unused", _NAMELESS[name], "thought")
     begin, finish = _BEGIN.match(name), _END.search(name)
     family = name[begin.end() if begin else 0 : finish.start() if finish else None]
     is_closing = bool(
         match["slash"]
         or (begin and begin[1] in ("end", "stop", "close"))
-        or (finish and finish[1] in ("end", "suffix"))
+        or (finish and finish[1] in ("end", "off", "suffix"))
         or (match["tail"] and not match["bar"])
     )
-    is_known = bool(_THINKING.search(family + (match["more"] or "").lower()))
+    if _THINKING.search(family + (match["more"] or "").lower()):
+        return _Word(family, is_closing, "thought")
+    if _ANSWER.match(family):
+        return _Word(family, is_closing, "answer")
     is_word = match["left"] not in "[{" or match["name"].isupper()
-    if not is_known and (not is_word or match["more"] or _NO_THOUGHT.match(family)):
+    if not is_word or match["more"] or _NO_THOUGHT.match(family):
         return None
-    return _Word(family, is_closing, is_known)
+    return _Word(family, is_closing, "unknown")
 
 
 def find_outside(marks: Sequence[Mark], stop: int) -> list[tuple[int, int]]:

@@ -123,9 +123,7 @@ def _is_suspect(text: str) -> bool:
     """Whether something may be wrapped around a program, or its characters be escaped."""
     bare = text.strip()
     first, last = bare.partition("\n")[0], bare.rpartition("\n")[2]
-    return bool(
-        read_fence(first) or read_fence(last) or bare[:1] == "<" or _ENTITY.search(bare)
-    )
+    return bool(read_fence(first) or read_fence(last) or bare[:1] == "<" or _ENTITY.search(bare))
 
 
 def _unwrap_unparsed(text: str, parameter: TextParameter) -> str:
