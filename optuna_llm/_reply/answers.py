@@ -167,36 +167,43 @@ def _gather(part: Part, problem: Problem, openings: Sequence[Tag]) -> Answer:
     Raises:
         ReplyError: If a block is missing, or there are two that differ.
     """
+    answer = _collect(part)
+    texts, numbers = dict(answer.texts), answer.numbers
+    words = "".join(part.words)
+    for text in problem.texts:
+        if text.name not in texts:
+            texts |= _find_bare(words, text, problem)
+        if text.name not in texts and text.name not in problem.conditional:
+            raise ReplyError(_explain_missing(text.name, openings))
+    if numbers is None and problem.space and not problem.texts and words.strip():
+        numbers = _find_object(words)
+    if numbers is None and not problem.space.keys() <= problem.conditional:
+        is_hidden = any(opening.kind == "numbers" for opening in openings)
+        where = "<numbers> stands within your thoughts: send it after them."
+        raise ReplyError(where if is_hidden else "there is no <numbers> block.")
+    if numbers is None and not texts:
+        raise ReplyError("the reply holds no values.")
+    return Answer(texts, numbers, answer.rationale)
+
+
+def _collect(part: Part) -> Answer:
+    """What stands in the blocks of a part.
+
+    Raises:
+        ReplyError: If there are two for one thing, and they differ.
+    """
     texts: dict[str, Written] = {}
     numbers: str | None = None
     rationale = ""
     for block in part.blocks:
         if block.tag.kind in ("text", "edit"):
             _add_text(texts, block)
-        elif block.tag.kind == "numbers":
-            if numbers is not None:
-                _refuse_two(
-                    "<numbers> blocks", numbers, block.inside, not _is_same(numbers, block.inside)
-                )
-            numbers = block.inside
         elif block.tag.kind == "rationale":
             rationale = rationale or block.inside.strip()
-    words = "".join(part.words)
-    needed = [text for text in problem.texts if text.name not in problem.conditional]
-    for text in problem.texts:
-        if text.name not in texts:
-            texts |= _find_bare(words, text, problem)
-    lacking = next((text.name for text in needed if text.name not in texts), None)
-    if lacking is not None:
-        raise ReplyError(_explain_missing(lacking, openings))
-    if numbers is None and problem.space and not problem.texts and words.strip():
-        numbers = _find_object(words)
-    if numbers is None and not problem.space.keys() <= problem.conditional:
-        if any(opening.kind == "numbers" for opening in openings):
-            raise ReplyError("<numbers> stands within your thoughts: send it after them.")
-        raise ReplyError("there is no <numbers> block.")
-    if numbers is None and not texts:
-        raise ReplyError("the reply holds no values.")
+        elif block.tag.kind == "numbers":
+            differ = numbers is not None and not _is_same(numbers, block.inside)
+            _refuse_two("<numbers> blocks", numbers, block.inside, differ)
+            numbers = block.inside
     return Answer(texts, numbers, rationale)
 
 

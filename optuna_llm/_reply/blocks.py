@@ -20,6 +20,7 @@ from optuna_llm._records import TextParameter
 from optuna_llm._reply.edits import is_end_of_block
 from optuna_llm._reply.edits import REPLACE
 from optuna_llm._reply.fences import read_fence
+from optuna_llm._reply.languages import makes_sense
 from optuna_llm._reply.objects import read_object
 from optuna_llm._reply.tags import EditError
 from optuna_llm._reply.tags import find_tags
@@ -27,7 +28,6 @@ from optuna_llm._reply.tags import name_of
 from optuna_llm._reply.tags import Tag
 from optuna_llm._reply.thoughts import find_thoughts
 from optuna_llm._reply.thoughts import Mark
-from optuna_llm._reply.wrapping import makes_sense
 
 
 _MAX_BLOCKS = 200
@@ -219,7 +219,7 @@ class Scanner:
             if closing.kind == "edit" and closing.is_closing and self._ends_blocks(closing):
                 return self._make(tag, name, closing.start, closing.end)
         raise EditError(
-            f"<edit> is not closed: its last lines must be {REPLACE!r} and </edit>. Send all of it."
+            f"<edit> is not closed: its last lines must be {REPLACE!r} and </edit>: send it all."
         )
 
     def _ends_blocks(self, closing: Tag) -> bool:

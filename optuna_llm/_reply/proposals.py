@@ -27,9 +27,9 @@ from optuna_llm._reply.answers import Written
 from optuna_llm._reply.edits import apply_edits
 from optuna_llm._reply.edits import is_only_edits
 from optuna_llm._reply.edits import parse_edits
+from optuna_llm._reply.languages import is_code
 from optuna_llm._reply.objects import read_object
 from optuna_llm._reply.tags import EditError
-from optuna_llm._reply.wrapping import is_code
 from optuna_llm._reply.wrapping import refuse_new_fences
 from optuna_llm._reply.wrapping import unescape_reply
 from optuna_llm._reply.wrapping import unwrap

@@ -6,9 +6,7 @@ Where it cannot be told the text is refused: a wrapper must never be evaluated a
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Iterator
-import json
 import re
 
 from optuna_llm._errors import ReplyError
@@ -16,14 +14,12 @@ from optuna_llm._records import TextParameter
 from optuna_llm._reply.fences import read_fence
 from optuna_llm._reply.fences import split_fences
 from optuna_llm._reply.fences import strip_fence
+from optuna_llm._reply.languages import is_code
+from optuna_llm._reply.languages import is_lone_expression
+from optuna_llm._reply.languages import is_markup
+from optuna_llm._reply.languages import makes_sense
 
 
-_PROSE = {"", "markdown", "md", "text", "txt", "plain", "plaintext", "prose", "rst", "english"}
-_PYTHON = {"python", "python3", "py"}
-_MARKUP = {"html", "xml", "svg", "xhtml", "xsl", "xslt"}
-
-_MAX_PARSED = 300_000
-_MAX_NESTED = 80
 _MAX_TRIES = 12
 _MAX_LAYERS = 3
 
@@ -35,20 +31,7 @@ _TAG = re.compile(r"<(?:text|numbers|edit|proposal)\b", re.IGNORECASE)
 _LONE_AMPERSAND = re.compile(r"&(?!(?:lt|gt|amp|quot|apos|#39|#34);)")
 _LITERAL = re.compile(r"\"(?:[^\"\\\n]|\\.)*\"|'(?:[^'\\\n]|\\.)*'|`(?:[^`\\]|\\.)*`", re.DOTALL)
 _ELEMENT = re.compile(r"<(\w{1,40})[^<>]{0,200}>")
-_BAD_ESCAPE = re.compile(r"\\([^\\\n'\"abfnrtvxNuU0-7])|\\.", re.DOTALL)
-
-
-def is_code(language: str | None) -> bool:
-    """Whether a text in this language is a program or data, and never begins with a fence."""
-    return (language or "").strip().lower() not in _PROSE
-
-
-def makes_sense(text: str, language: str | None) -> bool | None:
-    """Whether a text is a program or data of its language; None where no parser is at hand."""
-    language = (language or "").strip().lower()
-    if language == "json":
-        return _is_json(text)
-    return _is_python(text) if language in _PYTHON else None
+_DIFF = re.compile(r"\s*[`~]{3,}\s*(?:diff|patch)\b", re.IGNORECASE)
 
 
 def decode_entities(text: str) -> str:
@@ -86,8 +69,11 @@ def unwrap(inside: str, parameter: TextParameter) -> str:
     if _is_wrapped_as(parameter.initial or "", text):
         return text
     if not is_code(parameter.language):
-        return next((core for core in (_strip_cdata(text), strip_fence(text)) if core), text)
-    if not _is_suspect(text):
+        core = next((c for c in (_strip_cdata(text), strip_fence(text)) if c is not None), text)
+        _refuse_open_cdata(text, parameter)
+        return core
+    if not _find_doubt(text):
+        _refuse_quoted(text, parameter)
         return text
     if makes_sense(text, parameter.language) is None:
         return _unwrap_unparsed(text, parameter)
@@ -95,10 +81,10 @@ def unwrap(inside: str, parameter: TextParameter) -> str:
     if found is not None:
         return found
     core = _strip_whole(text)
-    if _is_suspect(core):
+    if doubt := _find_doubt(core):
         raise ReplyError(
-            f'<text name="{parameter.name}"> is no valid {parameter.language}, nor can it be told '
-            "what is wrapped around it: send the text itself, without fences, CDATA or entities."
+            f'<text name="{parameter.name}"> is not valid {parameter.language} as it stands: '
+            f"{doubt}. Send the text itself, with nothing around it."
         )
     return core
 
@@ -119,27 +105,76 @@ def _is_wrapped_as(initial: str, text: str) -> bool:
     return initial.lstrip().startswith(_CDATA)
 
 
-def _is_suspect(text: str) -> bool:
-    """Whether something may be wrapped around a program, or its characters be escaped."""
+def _find_doubt(text: str) -> str:
+    """What speaks for something wrapped around a program, or for escaped characters."""
     bare = text.strip()
-    first, last = bare.partition("\n")[0], bare.rpartition("\n")[2]
-    return bool(read_fence(first) or read_fence(last) or bare[:1] == "<" or _ENTITY.search(bare))
+    if _CDATA in bare:
+        return f"it holds {_CDATA}"
+    if bare.startswith("<"):
+        return "it begins with a tag"
+    if any(line[:1] in "`~" and read_fence(line) for line in map(str.lstrip, bare.split("\n"))):
+        return "it holds a fence"
+    entity = _ENTITY.search(bare)
+    return f"it holds {entity[0]}" if entity else ""
+
+
+def _refuse_quoted(text: str, parameter: TextParameter) -> None:
+    """Refuse a program that stands in a string or in JSON: it would run and do nothing.
+
+    Raises:
+        ReplyError: If the text is one, and the first text is not.
+    """
+    bare, initial = text.strip(), (parameter.initial or "").strip()
+    ends = bare[:1] + bare[-1:]
+    if ends not in ('""', "''", "{}") or initial[:1] in ("", bare[:1]):
+        return
+    if is_lone_expression(bare, parameter.language):
+        raise ReplyError(
+            f'<text name="{parameter.name}"> is one value, and no program: send the program '
+            "itself, not in quotes or JSON."
+        )
+
+
+def _refuse_open_cdata(text: str, parameter: TextParameter) -> None:
+    """Refuse a text that begins as a section of CDATA and does not end as one.
+
+    Raises:
+        ReplyError: If it does.
+    """
+    if text.strip().startswith(_CDATA) and _strip_cdata(text) is None:
+        raise ReplyError(
+            f'<text name="{parameter.name}"> begins with {_CDATA} and does not end with ]]>: send '
+            "the text itself."
+        )
 
 
 def _unwrap_unparsed(text: str, parameter: TextParameter) -> str:
-    """The text of a language without a parser here; what is in doubt is refused."""
+    """The text of a language without a parser here; what is in doubt is refused.
+
+    Raises:
+        ReplyError: If there is a doubt.
+    """
+    where = f'<text name="{parameter.name}">'
+    _refuse_open_cdata(text, parameter)
     core = _strip_whole(text)
     bare = core.strip()
-    where = f'<text name="{parameter.name}">'
-    if (parameter.language or "").strip().lower() in _MARKUP:
-        # A document begins with a tag.
-        return decode_entities(core) if bare.startswith("&lt;") and "<" not in bare else core
-    if read_fence(bare.partition("\n")[0]) or read_fence(bare.rpartition("\n")[2]):
+    fences = [read_fence(line) for line in bare.split("\n")]
+    if fences[0] or fences[-1] or any(f and f.words and not f.indent for f in fences):
         raise ReplyError(f"{where} holds fences beside the text: send the text itself, unfenced.")
-    if bare.startswith(_CDATA):
-        raise ReplyError(f"{where} begins with {_CDATA} and does not end with ]]>.")
+    if is_markup(parameter.language):
+        return decode_entities(core) if bare.startswith("&lt;") and "<" not in bare else core
+    element = _ELEMENT.match(bare)
+    if element and element[1].lower() in {
+        str(parameter.language).lower(),
+        "code",
+        "pre",
+        "think",
+        "thinking",
+    }:
+        raise ReplyError(f"{where} begins with {element[0]}: send the text itself, without tags.")
     escaped = _ENTITY.search(_LITERAL.sub("", core))
-    if escaped and core is text and "<" not in core and not _LONE_AMPERSAND.search(core):
+    is_even = "<" not in core and not _LONE_AMPERSAND.search(core)
+    if escaped and is_even and not text.strip().startswith(_CDATA):
         raise ReplyError(
             f"{where} holds {escaped[0]}: send characters as they are. If that is what is "
             f"meant, put the text between {_CDATA} and ]]>."
@@ -189,6 +224,8 @@ def _peel(text: str) -> Iterator[str]:
     closing = opening and f"</{opening[1]}>"
     if opening and closing and text.rstrip().endswith(closing):
         yield _trim(text.strip()[opening.end() : -len(closing)])
+    elif opening and closing and closing in text:
+        yield _trim(text.partition(closing)[2])
     is_mixed = ("&lt;" in text and "<" in text) or _LONE_AMPERSAND.search(text)
     if _ENTITY.search(text) and not is_mixed:
         yield decode_entities(text)
@@ -198,7 +235,8 @@ def _strip_whole(text: str) -> str:
     """The text without fences and CDATA that stand around all of it."""
     for _ in range(_MAX_LAYERS):
         core = _strip_cdata(text)
-        core = strip_fence(text) if core is None else core
+        if core is None and not _DIFF.match(text):
+            core = strip_fence(text)
         if core is None:
             break
         text = core
@@ -212,41 +250,3 @@ def _strip_cdata(text: str) -> str | None:
     # The end of a section cannot stand in it: who means it ends the section and begins another.
     inside = bare[len(_CDATA) : -3].replace(f"]]]]>{_CDATA}>", "]]>")
     return _trim(inside)
-
-
-def _is_json(text: str) -> bool:
-    try:
-        json.loads(text)
-    except (ValueError, RecursionError):
-        return False
-    return True
-
-
-def _is_python(text: str) -> bool:
-    """Whether Python's parser takes the text; what would hold it up is not given to it."""
-    if len(text) > _MAX_PARSED or _is_nested(text):
-        return False
-    try:
-        # Escapes that mean nothing are warned of, and warnings are the whole process's.
-        tree = ast.parse(_BAD_ESCAPE.sub(_double, text))
-    except (SyntaxError, ValueError, MemoryError, RecursionError):
-        return False
-    if not _ENTITY.search(text):
-        return True
-    # "x &lt; 2" is Python: the bits that x and lt share, and then a 2.
-    names = [node for node in ast.walk(tree) if isinstance(node, ast.Name)]
-    stored = {node.id for node in names if isinstance(node.ctx, ast.Store)}
-    return not ({node.id for node in names} - stored) & _CHARACTERS.keys()
-
-
-def _double(match: re.Match[str]) -> str:
-    return "\\" + match[0] if match[1] else match[0]
-
-
-def _is_nested(text: str) -> bool:
-    depth = 0
-    for match in re.finditer(r"[([{]|[)\]}]", text):
-        depth += 1 if match[0] in "([{" else -1
-        if depth > _MAX_NESTED:
-            return True
-    return False
