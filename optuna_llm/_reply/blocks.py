@@ -165,7 +165,9 @@ class Scanner:
                 inner -= 1
                 continue
             elif item.is_closing and item.kind != "proposal":
-                raise ReplyError(f"there is a </{item.kind}> too many: what it closes is unclear.")
+                raise ReplyError(
+                    f"there is a </{item.kind}> too many, or the tag that opens it is misspelled."
+                )
             else:
                 yield self._source[position : item.start]
                 found = item if item.kind == "proposal" else self._find_block(item, stop)
@@ -255,12 +257,15 @@ class Scanner:
                 raise ReplyError(
                     f'<text name="{name}"> holds another such block, <{other.kind} '
                     f'name="{other.name}">: close it before. If the text has such tags of its '
-                    "own, put it between lines of four backticks."
+                    "own, put it between <![CDATA[ and ]]>."
                 )
             if other.kind == "edit":
                 continue
             depth += -1 if other.is_closing else 1
             if not depth:
+                following = next(self._after(other, stop), None)
+                if following and following.is_closing and following.kind == "text":
+                    break
                 return self._make(tag, name, other.start, other.end)
         return self._guess_end(tag, name, stop)
 
@@ -283,25 +288,25 @@ class Scanner:
         return None
 
     def _guess_end(self, tag: Tag, name: str, stop: int) -> Block:
-        """The end of a text in which more tags open than close, if only one makes sense."""
+        """The end of a text in which not as many tags close as open, if only one makes sense."""
         closings = [t for t in self._after(tag, stop) if t.is_closing and t.kind == "text"]
         by_name = re.compile(rf"</{re.escape(name)}\s*>", re.IGNORECASE)
         ends = [match.span() for match in by_name.finditer(self._source, tag.end, stop)]
         if not closings and len(ends) == 1:
             return self._make(tag, name, *ends[0])
-        blocks = [self._make(tag, name, t.start, t.end) for t in closings[-_MAX_ENDS:]]
+        if not closings:
+            raise ReplyError(
+                f'<text name="{name}"> is not closed by </text>: was the reply cut off? Send all '
+                "of it, shorter if need be."
+            )
         language = self._texts[name].language
+        blocks = [self._make(tag, name, t.start, t.end) for t in closings[:_MAX_ENDS]]
         sound = [block for block in blocks if makes_sense(block.inside, language)]
         if len(sound) == 1:
             return sound[0]
-        if closings:
-            raise ReplyError(
-                f'more <text> tags open in <text name="{name}"> than close: where it ends cannot '
-                "be told. Put the text between lines of four backticks."
-            )
         raise ReplyError(
-            f'<text name="{name}"> is not closed by </text>: was the reply cut off? Send all of '
-            "it, shorter if need be."
+            f'it cannot be told which </text> closes <text name="{name}">: there are too many or '
+            "too few. If the text has such tags of its own, put it between <![CDATA[ and ]]>."
         )
 
     def _show_openings(self) -> str:

@@ -57,10 +57,3 @@ def strip_fence(text: str) -> str | None:
     """What stands between the first line and the last, if they are one fence around it all."""
     blocks, outside = split_fences(text)
     return blocks[0] if len(blocks) == 1 and not outside.strip() else None
-
-
-def fence_whole(text: str) -> str:
-    """The text between bars of backticks that are longer than any inside."""
-    longest = max(map(len, "".join(c if c == "`" else " " for c in text).split()), default=0)
-    bar = "`" * max(4, longest + 1)
-    return f"{bar}\n{text}\n{bar}"

@@ -24,6 +24,9 @@ _MAX_TRIES = 12
 _MAX_LAYERS = 3
 
 _CDATA = "<![CDATA["
+# The end of a section cannot stand in it: who means it ends the section and begins another.
+_CDATA_END = f"]]]]>{_CDATA}>"
+_UNSAFE = re.compile(r"[`~]{3}|</?\w|<!|&#?\w+;|^\s*[<>=+-]{5}|^\s*[\"'{]", re.MULTILINE)
 _CHARACTERS = {"lt": "<", "gt": ">", "amp": "&", "quot": '"', "apos": "'", "#39": "'", "#34": '"'}
 _ENTITY = re.compile(r"&(lt|gt|amp|quot|apos|#39|#34);")
 _ESCAPED_TAG = re.compile(r"&lt;(?:text|numbers|edit|proposal)\b", re.IGNORECASE)
@@ -37,6 +40,13 @@ _DIFF = re.compile(r"\s*[`~]{3,}\s*(?:diff|patch)\b", re.IGNORECASE)
 def decode_entities(text: str) -> str:
     """The text with the entities that stand for characters of markup as these characters."""
     return _ENTITY.sub(lambda match: _CHARACTERS[match[1]], text)
+
+
+def write_literal(text: str) -> str:
+    """The text as it stands between tags to be read to the letter, whatever it holds."""
+    if not _UNSAFE.search(text):
+        return text
+    return f"{_CDATA}\n{text.replace(']]>', _CDATA_END)}\n]]>"
 
 
 def unescape_reply(reply: str) -> str:
@@ -68,10 +78,17 @@ def unwrap(inside: str, parameter: TextParameter) -> str:
     text = _trim(inside.replace("\r\n", "\n"))
     if _is_wrapped_as(parameter.initial or "", text):
         return text
+    literal = _strip_cdata(text)
     if not is_code(parameter.language):
-        core = next((c for c in (_strip_cdata(text), strip_fence(text)) if c is not None), text)
+        core = strip_fence(text) if literal is None else literal
         _refuse_open_cdata(text, parameter)
-        return core
+        return text if core is None else core
+    if (
+        literal is not None
+        and strip_fence(literal) is None
+        and makes_sense(literal, parameter.language) is not False
+    ):
+        return literal
     if not _find_doubt(text):
         _refuse_quoted(text, parameter)
         return text
@@ -81,7 +98,7 @@ def unwrap(inside: str, parameter: TextParameter) -> str:
     if found is not None:
         return found
     core = _strip_whole(text)
-    if doubt := _find_doubt(core):
+    if (doubt := _find_doubt(core)) and _strip_cdata(text) != core:
         raise ReplyError(
             f'<text name="{parameter.name}"> is not valid {parameter.language} as it stands: '
             f"{doubt}. Send the text itself, with nothing around it."
@@ -100,9 +117,7 @@ def _trim(text: str) -> str:
 def _is_wrapped_as(initial: str, text: str) -> bool:
     """Whether what looks like a wrapper is part of the text, as it is of the first one."""
     first, second = (read_fence(t.strip().partition("\n")[0]) for t in (initial, text))
-    if first and second:
-        return first.bar == second.bar
-    return initial.lstrip().startswith(_CDATA)
+    return bool(first and second and first.bar == second.bar)
 
 
 def _find_doubt(text: str) -> str:
@@ -247,6 +262,4 @@ def _strip_cdata(text: str) -> str | None:
     bare = text.strip()
     if not (bare.startswith(_CDATA) and bare.endswith("]]>")):
         return None
-    # The end of a section cannot stand in it: who means it ends the section and begins another.
-    inside = bare[len(_CDATA) : -3].replace(f"]]]]>{_CDATA}>", "]]>")
-    return _trim(inside)
+    return _trim(bare[len(_CDATA) : -3].replace(_CDATA_END, "]]>"))
