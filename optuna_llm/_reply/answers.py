@@ -27,7 +27,7 @@ from optuna_llm._reply.thoughts import find_outside
 from optuna_llm._reply.thoughts import Mark
 
 
-_MAX_CUTS = 16
+_MAX_CUTS = 8
 
 
 class Written(NamedTuple):

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import field
+from itertools import islice
 import re
 from typing import NamedTuple
 from typing import TypeAlias
@@ -31,6 +32,7 @@ from optuna_llm._reply.thoughts import Mark
 
 
 _MAX_BLOCKS = 200
+_MAX_CLOSINGS = 100
 _MAX_ENDS = 4
 _LINE = 300
 
@@ -276,9 +278,8 @@ class Scanner:
         is_cdata = head.startswith("<![CDATA[")
         if not opening and not is_cdata:
             return None
-        for closing in self._after(tag, stop):
-            if not closing.is_closing or closing.kind != "text":
-                continue
+        closings = (t for t in self._after(tag, stop) if t.is_closing and t.kind == "text")
+        for closing in islice(closings, _MAX_CLOSINGS):
             line, _ = self._line_before(closing.start)
             fence = read_fence(line)
             if (opening and fence and fence.closes(opening)) or (

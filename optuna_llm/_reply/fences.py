@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import NamedTuple
 
 
@@ -23,15 +24,18 @@ class Fence(NamedTuple):
 
 def read_fence(line: str) -> Fence | None:
     """The fence that a line is; None for any other line."""
-    bare = line.strip()
-    mark = bare[:1]
-    if mark not in ("`", "~"):
+    bare = line.lstrip()
+    if not bare.startswith(("```", "~~~")):
         return None
-    words = bare.lstrip(mark)
-    bar = bare[: len(bare) - len(words)]
-    if len(bar) < 3 or (mark == "`" and "`" in words):
+    return _read_bare(bare.rstrip(), len(line) - len(bare))
+
+
+@lru_cache
+def _read_bare(bare: str, indent: int) -> Fence | None:
+    words = bare.lstrip(bare[0])
+    if bare[0] == "`" and "`" in words:
         return None
-    return Fence(bar, len(line) - len(line.lstrip()), words.strip())
+    return Fence(bare[: len(bare) - len(words)], indent, words.strip())
 
 
 def split_fences(source: str) -> tuple[list[str], str]:

@@ -19,6 +19,7 @@ from optuna_llm._quoting import one_line
 _MAX_OBJECT = 100_000
 _MAX_DEPTH = 20
 _MAX_DIGITS = 400
+_MAX_NAMES = 1_000
 
 _COMMENT = r"//[^\n]*|\#[^\n]*|/\*(?:[^*]|\*(?!/))*\*/"
 # No two alternatives can match the same characters: there is nothing to backtrack into.
@@ -64,12 +65,26 @@ def read_object(source: str) -> dict[str, Any]:
     if len(source) > _MAX_OBJECT:
         raise ReplyError(f"<numbers> holds {len(source):,} characters: send the values only.")
     try:
+        # Nearly all of them are JSON.
+        value = json.loads(source, object_pairs_hook=_join, strict=False)
+    except (ValueError, RecursionError):
+        value = None
+    if isinstance(value, dict):
+        return value
+    try:
         return _read_only(source.strip())
     except _NoObjectError as error:
         decoded = html.unescape(source)
         if decoded != source:
             return read_object(decoded)
         raise ReplyError(f"<numbers> does not hold valid JSON: {error}.") from None
+
+
+def _join(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        raise ReplyError("<numbers> gives one name twice.")
+    return values
 
 
 def _read_only(source: str) -> dict[str, Any]:
@@ -86,6 +101,8 @@ def _read_only(source: str) -> dict[str, Any]:
     value, end = _read(source, begin)
     rest = re.sub(_COMMENT, "", source[end:])
     begin = rest.find("{")
+    if rest.count("{") > _MAX_NAMES:
+        raise _NoObjectError("there are too many objects")
     while begin >= 0:
         other, end = _read(rest, begin)
         if json.dumps(other) != json.dumps(value):
@@ -146,7 +163,9 @@ class _Reader:
                 raise _NoObjectError(f"a colon is missing after {_show(key)}")
             name = _read_string(key.text) if key.kind == "string" else key.text
             if name in values:
-                raise ReplyError(f'<numbers> gives one name twice: "{one_line(name, 60)}".')
+                raise ReplyError("<numbers> gives one name twice.")
+            if len(values) == _MAX_NAMES:
+                raise _NoObjectError("there are too many names")
             values[name] = self._read_value()
             self._take(",")
         return values

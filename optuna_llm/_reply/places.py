@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
 from collections.abc import Sequence
 import difflib
@@ -13,7 +12,8 @@ from optuna_llm._errors import ReplyError
 
 
 _MAX_SHOWN = 10
-_MAX_COUNTED = 100
+_MAX_COUNTED = 10
+_MAX_TRIED = 20
 _MAX_COMPARED = 20
 _MAX_LINE = 200
 _LEAST_ALIKE = 0.5
@@ -51,23 +51,35 @@ class Page:
     def find(self, wanted: Sequence[str]) -> list[Place]:
         """All places of the lines: as they are, else with other blanks, else indented otherwise.
 
-        The indentation must differ by the same for all of them. At most 100 places are told.
+        The indentation must differ by the same for all of them. At most ten places are told.
         """
         for level in range(len(_FORMS)):
             starts = self._find_starts(wanted, level)
             if _FORMS[level] is not str.strip:
-                places = [Place(start) for start in starts]
+                places = [Place(start) for start in starts[:_MAX_COUNTED]]
             else:
-                bare = _strip_indent(wanted)
-                there = [self._lines[start : start + len(wanted)] for start in starts]
-                places = [
-                    Place(start, _indent(wanted), _indent(lines))
-                    for start, lines in zip(starts, there, strict=True)
-                    if _strip_indent(lines) == bare
-                ]
+                places = self._find_indented(wanted, starts)
             if places:
                 return places
         return []
+
+    def _find_indented(self, wanted: Sequence[str], starts: Sequence[int]) -> list[Place]:
+        old = _indent(wanted)
+        rests = [_indent([line]).removeprefix(old) for line in wanted]
+        first = next(i for i, line in enumerate(wanted) if line.strip())
+        places: list[Place] = []
+        for start in starts:
+            new = _indent([self._lines[start + first]]).removesuffix(rests[first])
+            lines = (self._lines[start + i] for i in range(len(wanted)))
+            if all(
+                _indent([line]) == new + rest
+                for line, rest in zip(lines, rests, strict=True)
+                if line.strip()
+            ):
+                places.append(Place(start, old, new))
+            if len(places) == _MAX_COUNTED:
+                break
+        return places
 
     def _find_starts(self, wanted: Sequence[str], level: int) -> list[int]:
         form = _FORMS[level]
@@ -77,7 +89,7 @@ class Page:
         needle = "\n" + "\n".join(map(form, wanted)) + "\n"
         starts: list[int] = []
         line = position = 0
-        while len(starts) < _MAX_COUNTED:
+        while len(starts) < _MAX_TRIED:
             found = text.find(needle, position)
             if found < 0:
                 break
@@ -103,8 +115,8 @@ def _find_closest(wanted: str, lines: Sequence[str]) -> int | None:
 
     Comparing two lines is slow: it is done for those only that share the most words.
     """
-    words = Counter(_split_words(wanted))
-    shared = [sum((words & Counter(_split_words(line))).values()) for line in lines]
+    words = set(_split_words(wanted))
+    shared = [len(words.intersection(_split_words(line))) for line in lines]
     likely = sorted(range(len(lines)), key=lambda i: -shared[i])[:_MAX_COMPARED]
     matcher = difflib.SequenceMatcher(b=wanted[:_MAX_LINE])
     ratios = []
@@ -117,11 +129,6 @@ def _find_closest(wanted: str, lines: Sequence[str]) -> int | None:
 
 def _split_words(line: str) -> list[str]:
     return re.findall(r"\w+|[^\w\s]", line[:_MAX_LINE])
-
-
-def _strip_indent(lines: Sequence[str]) -> list[str]:
-    indent = _indent(lines)
-    return [line.rstrip().removeprefix(indent) for line in lines]
 
 
 def _indent(lines: Sequence[str]) -> str:
@@ -139,7 +146,7 @@ def refuse_many(places: Sequence[Place], name: str) -> None:
         ReplyError: If they do.
     """
     if len(places) > 1:
-        times = f"{len(places)} times" if len(places) < _MAX_COUNTED else "100 times or more"
+        times = f"{len(places)} times" if len(places) < _MAX_COUNTED else "ten times or more"
         raise ReplyError(
             f"the lines of {name} stand in the text {times}: give more lines around them."
         )

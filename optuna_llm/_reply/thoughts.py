@@ -17,6 +17,7 @@ from optuna_llm._reply.tags import Tag
 
 
 _MAX_WORDS = 1_000
+_MAX_MARKS = 500
 
 # Brackets of all alphabets: guillemets, lenticular and fullwidth ones, Kimi's triangles.
 _OPENING = "<[{\u25c1\u27e8\u300a\u00ab\u27e6\u3010\u3008\u2039\uff1c"
@@ -91,10 +92,11 @@ def find_thoughts(source: str, tags: Sequence[Tag], names: Collection[str]) -> T
     families = {mark.family for mark in found["thought"]}
     marks = [*found["thought"], *(m for m in found["unknown"] if m.family in families)]
     unknown = [mark for mark in found["unknown"] if mark.family not in families]
+    marks = [*sorted(marks)[:_MAX_MARKS], *sorted(marks)[_MAX_MARKS:][-_MAX_MARKS:]]
     closed = {mark.family for mark in marks if mark.is_closing}
     begins = len(source) - len(source.lstrip())
     # Without an end they are spoken of, unless the reply begins so: then it ends within them.
-    marks = [mark for mark in sorted(marks) if mark.family in closed or mark.start == begins]
+    marks = [mark for mark in marks if mark.family in closed or mark.start == begins]
     answers = [mark for mark in found["answer"] if not mark.is_closing]
     if marks and marks[0].family not in closed and len(answers) == 1:
         marks = sorted([*marks, answers[0]._replace(family=marks[0].family, is_closing=True)])

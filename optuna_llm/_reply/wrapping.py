@@ -20,8 +20,9 @@ from optuna_llm._reply.languages import is_markup
 from optuna_llm._reply.languages import makes_sense
 
 
-_MAX_TRIES = 12
+_MAX_TRIES = 4
 _MAX_LAYERS = 3
+_MAX_FENCES = 200
 
 _CDATA = "<![CDATA["
 # The end of a section cannot stand in it: who means it ends the section and begins another.
@@ -204,13 +205,13 @@ def _find_sense(text: str, parameter: TextParameter) -> str | None:
         ReplyError: If there are two.
     """
     layer = [text]
-    tries = 0
-    for _ in range(_MAX_LAYERS + 1):
-        found = set()
-        for core in layer[: _MAX_TRIES - tries]:
-            tries += 1
-            if core.strip() and makes_sense(core, parameter.language):
-                found.add(core)
+    # Taking off hundreds of fences is not what a model's habits ask for.
+    layers = _MAX_LAYERS if text.count("```") + text.count("~~~") <= _MAX_FENCES else 0
+    for depth in range(layers + 1):
+        if depth:
+            layer = list(dict.fromkeys(core for outer in layer for core in _peel(outer)))
+            layer = layer[:_MAX_TRIES]
+        found = {c for c in layer if c.strip() and makes_sense(c, parameter.language)}
         if len(found) > 1:
             raise ReplyError(
                 f'<text name="{parameter.name}"> can be read in two ways: send the text itself, '
@@ -218,7 +219,6 @@ def _find_sense(text: str, parameter: TextParameter) -> str | None:
             )
         if found:
             return found.pop()
-        layer = list(dict.fromkeys(core for outer in layer for core in _peel(outer)))
     return None
 
 
