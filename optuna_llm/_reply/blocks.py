@@ -110,8 +110,10 @@ class Scanner:
             several: Whether <proposal> tags part the blocks.
         """
         parts = [Part()]
+        begun = {mark.family for mark in self.thoughts.marks if mark.end <= start}
         try:
-            self._fill(parts, self._walk(start, stop, strict), several)
+            items = self._end_thoughts(self._walk(start, stop, strict), begun)
+            self._fill(parts, items, several)
         except ReplyError as error:
             return Reading(parts[1:] or parts, error)
         # What stands around proposals belongs to none of them.
@@ -120,29 +122,52 @@ class Scanner:
     def _fill(self, parts: list[Part], items: Iterator[_Item], several: bool) -> None:
         part = loose = parts[0]
         count = 0
-        has_ended = False  # Thoughts that none began have ended after the blocks so far.
         for item in items:
             if isinstance(item, str):
                 part.words.append(item)
             elif isinstance(item, Mark):
                 part.words.clear()
-                has_ended = count > 0
-            elif isinstance(item, Tag):
-                count += several
-                if several and not item.is_closing:
-                    parts.append(Part())
-                part = parts[-1] if several and not item.is_closing else loose
-            elif has_ended:
-                raise ReplyError("thoughts end between two blocks: send all blocks after them.")
-            else:
+            elif isinstance(item, Block):
                 part.blocks.append(item)
                 count += 1
+            elif several:
+                count += 1
+                if not item.is_closing:
+                    parts.append(Part())
+                part = loose if item.is_closing else parts[-1]
             if count > _MAX_BLOCKS:
-                raise ReplyError(
-                    f"there are more than {_MAX_BLOCKS} blocks: send the answer only."
-                )
+                raise ReplyError(f"there are more than {_MAX_BLOCKS} blocks: send one answer.")
         if part is not loose:
             raise ReplyError("<proposal> is not closed by </proposal>: was the reply cut off?")
+
+    def _end_thoughts(self, items: Iterator[_Item], begun: set[str]) -> Iterator[_Item]:
+        """The items, of the markers those only that end thoughts before the first block.
+
+        Args:
+            items: What is found in a stretch.
+            begun: The markers of thoughts that have begun before it.
+
+        Raises:
+            ReplyError: If blocks stand within thoughts whose beginning was cut off.
+        """
+        has_block = has_ended = False
+        for item in items:
+            if isinstance(item, Mark):
+                if item.is_closing and has_block:
+                    if item.family not in begun:
+                        raise ReplyError(
+                            "thoughts end after the answer begins: send all of it after them."
+                        )
+                    # One end too many does no harm, unless an answer follows.
+                    has_ended = True
+                elif item.is_closing:
+                    yield item
+                begun.add(item.family)
+                continue
+            if has_ended and isinstance(item, Block):
+                raise ReplyError("thoughts end between two blocks: send all blocks after them.")
+            has_block |= isinstance(item, Block)
+            yield item
 
     def _walk(self, start: int, stop: int, strict: bool) -> Iterator[_Item]:
         """Blocks, proposals' tags, ends of thoughts and the words between, in their order."""
@@ -155,8 +180,8 @@ class Scanner:
             index += 1
             if isinstance(item, Mark):
                 yield self._source[position : item.start]
+                yield item
                 if item.is_closing:
-                    yield item
                     position = item.end
                 else:
                     position = self._skip_thoughts(item, stop, is_first)

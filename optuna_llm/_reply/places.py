@@ -47,6 +47,7 @@ class Page:
     def __init__(self, lines: Sequence[str]) -> None:
         self._lines = lines
         self._joined: dict[int, str] = {}
+        self._indents: list[str | None] | None = None
 
     def find(self, wanted: Sequence[str]) -> list[Place]:
         """All places of the lines: as they are, else with other blanks, else indented otherwise.
@@ -64,22 +65,22 @@ class Page:
         return []
 
     def _find_indented(self, wanted: Sequence[str], starts: Sequence[int]) -> list[Place]:
-        old = _indent(wanted)
-        rests = [_indent([line]).removeprefix(old) for line in wanted]
-        first = next(i for i, line in enumerate(wanted) if line.strip())
+        """Those of the places at which all lines are indented further, or less, by the same."""
+        if self._indents is None:
+            self._indents = [_indent_of(line) for line in self._lines]
+        indents = [_indent_of(line) for line in wanted]
+        old = _find_shared(indents)
+        rests = [None if indent is None else indent.removeprefix(old) for indent in indents]
+        first = next(i for i, rest in enumerate(rests) if rest is not None)
+        expected: dict[str, list[str | None]] = {}
         places: list[Place] = []
         for start in starts:
-            new = _indent([self._lines[start + first]]).removesuffix(rests[first])
-            lines = (self._lines[start + i] for i in range(len(wanted)))
-            if all(
-                _indent([line]) == new + rest
-                for line, rest in zip(lines, rests, strict=True)
-                if line.strip()
-            ):
+            new = (self._indents[start + first] or "").removesuffix(rests[first] or "")
+            if new not in expected:
+                expected[new] = [None if rest is None else new + rest for rest in rests]
+            if self._indents[start : start + len(wanted)] == expected[new]:
                 places.append(Place(start, old, new))
-            if len(places) == _MAX_COUNTED:
-                break
-        return places
+        return places[:_MAX_COUNTED]
 
     def _find_starts(self, wanted: Sequence[str], level: int) -> list[int]:
         form = _FORMS[level]
@@ -131,10 +132,15 @@ def _split_words(line: str) -> list[str]:
     return re.findall(r"\w+|[^\w\s]", line[:_MAX_LINE])
 
 
-def _indent(lines: Sequence[str]) -> str:
-    """The blanks that all lines begin with that are not empty."""
-    indents = [line[: len(line) - len(line.lstrip(" \t"))] for line in lines if line.strip()]
-    first, last = min(indents, default=""), max(indents, default="")
+def _indent_of(line: str) -> str | None:
+    """The blanks that a line begins with; None for a blank line, where they do not matter."""
+    return line[: len(line) - len(line.lstrip(" \t"))] if line.strip() else None
+
+
+def _find_shared(indents: Sequence[str | None]) -> str:
+    """What all indentations begin with."""
+    known = {indent for indent in indents if indent is not None}
+    first, last = min(known, default=""), max(known, default="")
     same = next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), None)
     return first[: len(first) if same is None else same]
 
