@@ -93,8 +93,11 @@ class Scanner:
     def __init__(self, source: str, texts: Sequence[TextParameter]) -> None:
         self._source = source
         self._texts: Mapping[str, TextParameter] = {text.name: text for text in texts}
-        self.tags = find_tags(source, self._texts)
-        self.thoughts = find_thoughts(source, self.tags, self._texts)
+        tags = find_tags(source, self._texts)
+        self.thoughts = find_thoughts(source, tags, self._texts)
+        ends = {mark.end for mark in self.thoughts.cuts}
+        # What follows the end of thoughts is meant, too.
+        self.tags = [tag._replace(is_strong=True) if tag.start in ends else tag for tag in tags]
         self.openings = [tag for tag in self.tags if not tag.is_closing and tag.is_own]
         both: Sequence[Tag | Mark] = (*self.tags, *self.thoughts.marks)
         self._items = sorted(both, key=lambda item: item.start)
