@@ -20,7 +20,10 @@ import test_edits
 import test_faults
 import test_markdown
 import test_prompt
+import test_quoting
 import test_reply
+import test_thoughts
+import test_wrapping
 
 
 PROPERTIES = [
@@ -33,6 +36,10 @@ PROPERTIES = [
     test_edits.test_lines_that_differ_can_always_be_edited,
     test_reply.test_every_value_within_its_distribution_is_read_unchanged,
     test_reply.test_every_text_comes_back_as_it_was_written,
+    test_thoughts.test_no_mix_of_thoughts_and_answers_yields_what_none_of_them_says,
+    test_wrapping.test_prose_is_read_as_it_was_written_whatever_it_holds,
+    test_wrapping.test_a_program_is_read_as_it_was_written_whatever_its_strings_hold,
+    test_quoting.test_a_diff_makes_the_new_text_of_the_old,
     test_prompt.test_whatever_a_candidate_wrote_the_prompt_keeps_its_structure,
     test_prompt.test_whatever_the_last_reply_was_the_prompt_keeps_its_structure,
     test_markdown.test_whatever_was_written_is_shown_as_prose_and_does_nothing,

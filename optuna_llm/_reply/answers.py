@@ -21,6 +21,7 @@ from optuna_llm._reply.blocks import Part
 from optuna_llm._reply.blocks import Scanner
 from optuna_llm._reply.edits import holds_edits
 from optuna_llm._reply.fences import split_fences
+from optuna_llm._reply.objects import is_same
 from optuna_llm._reply.objects import read_object
 from optuna_llm._reply.tags import Tag
 from optuna_llm._reply.thoughts import find_outside
@@ -222,8 +223,7 @@ def _is_same(first: str | None, second: str | None) -> bool:
     if first is None or second is None or first.strip() == second.strip():
         return (first is None) == (second is None)
     try:
-        # As words: NaN differs from itself.
-        return repr(read_object(first)) == repr(read_object(second))
+        return is_same(read_object(first), read_object(second))
     except ReplyError:
         return False
 

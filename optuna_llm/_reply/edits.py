@@ -227,16 +227,13 @@ def _restore(new: Sequence[str], old: Sequence[str], show: Callable[[str], str])
     Raises:
         ReplyError: If those lines hold such a character and its escape.
     """
-    escapes = {}
+    ends_in_return = all(line.endswith("\r") for line in old)
+    old = [line.removesuffix("\r") for line in old]
     for character in {c for line in old if show(line) != line for c in line}:
         escape = show(f"x{character}x")[1:-1]
-        if escape != character:
-            escapes[escape] = character
-    for escape, character in escapes.items():
+        if escape == character or not any(escape in line for line in new):
+            continue
+        if any(escape in line for line in old):
+            raise ReplyError(f"{escape} stands for two things in a line to change: leave it.")
         new = [line.replace(escape, character) for line in new]
-        if any(escape in line for line in old) and any(character in line for line in new):
-            raise ReplyError(
-                f"a line to change holds {escape} in two ways: change lines beside it."
-            )
-    ends_in_return = all(line.endswith("\r") for line in old)
     return [line + "\r" if ends_in_return else line for line in new]

@@ -80,6 +80,11 @@ def read_object(source: str) -> dict[str, Any]:
         raise ReplyError(f"<numbers> does not hold valid JSON: {error}.") from None
 
 
+def is_same(first: dict[str, Any], second: dict[str, Any]) -> bool:
+    """Whether two objects say the same; NaN differs from itself, and True is not 1."""
+    return json.dumps(first, sort_keys=True) == json.dumps(second, sort_keys=True)
+
+
 def _join(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     values = dict(pairs)
     if len(values) < len(pairs):
@@ -105,7 +110,7 @@ def _read_only(source: str) -> dict[str, Any]:
         raise _NoObjectError("there are too many objects")
     while begin >= 0:
         other, end = _read(rest, begin)
-        if json.dumps(other) != json.dumps(value):
+        if not is_same(other, value):
             both = " and ".join(one_line(json.dumps(v), 80) for v in (value, other))
             raise ReplyError(f"there are two different answers, {both}: send one.")
         begin = rest.find("{", end)
