@@ -227,8 +227,9 @@ def _restore(new: Sequence[str], old: Sequence[str], show: Callable[[str], str])
     Raises:
         ReplyError: If those lines hold such a character and its escape.
     """
-    ends_in_return = all(line.endswith("\r") for line in old)
-    old = [line.removesuffix("\r") for line in old]
+    is_hidden = show("x\r") == show("x")
+    ends_in_return = is_hidden and all(line.endswith("\r") for line in old)
+    old = [line.removesuffix("\r") if is_hidden else line for line in old]
     for character in {c for line in old if show(line) != line for c in line}:
         escape = show(f"x{character}x")[1:-1]
         if escape == character or not any(escape in line for line in new):
