@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
+import json
 import re
 from typing import NamedTuple
 
@@ -21,6 +22,7 @@ from optuna_llm._reply.blocks import Part
 from optuna_llm._reply.blocks import Scanner
 from optuna_llm._reply.edits import holds_edits
 from optuna_llm._reply.fences import split_fences
+from optuna_llm._reply.objects import find_objects
 from optuna_llm._reply.objects import is_same
 from optuna_llm._reply.objects import read_object
 from optuna_llm._reply.tags import Tag
@@ -176,8 +178,8 @@ def _gather(part: Part, problem: Problem, openings: Sequence[Tag]) -> Answer:
             texts |= _find_bare(words, text, problem)
         if text.name not in texts and text.name not in problem.conditional:
             raise ReplyError(_explain_missing(text.name, openings))
-    if numbers is None and problem.space and not problem.texts and words.strip():
-        numbers = _find_object(words)
+    if numbers is None and problem.space and texts.keys() == answer.texts.keys():
+        numbers = _find_object(words, problem)
     if numbers is None and not problem.space.keys() <= problem.conditional:
         is_hidden = any(opening.kind == "numbers" for opening in openings)
         where = "<numbers> stands within your thoughts: send it after them."
@@ -254,8 +256,23 @@ def _find_bare(words: str, parameter: TextParameter, problem: Problem) -> dict[s
     return {name: Written(blocks[0], is_bare=True)} if blocks else {}
 
 
-def _find_object(words: str) -> str:
-    """The source of the one object in a reply that left the tags away, as small models do."""
+def _find_object(words: str, problem: Problem) -> str | None:
+    """The source of the numbers beside the blocks, where the tags are left out or misspelled.
+
+    Raises:
+        ReplyError: If there are two that differ, or what stands there is no such object.
+    """
+    objects = find_objects(words)
+    # {"numbers": {…}} says the same.
+    objects += [v for o in objects if len(o) == 1 for v in o.values() if isinstance(v, dict)]
+    fitting = [o for o in objects if o and o.keys() <= problem.space.keys()]
+    for other in fitting[1:]:
+        one, two = json.dumps(fitting[0]), json.dumps(other)
+        _refuse_two("answers", one, two, not is_same(fitting[0], other))
+    if fitting:
+        return json.dumps(fitting[0])
+    if problem.texts or not words.strip():
+        return None
     if "{" not in words:
         raise ReplyError("there is no <numbers> block with a JSON object.")
     return words[words.index("{") :]

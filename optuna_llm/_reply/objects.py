@@ -6,6 +6,7 @@ A dialect is read where it has one meaning. Nothing is evaluated, and the time i
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 import html
 import json
 import re
@@ -18,6 +19,7 @@ from optuna_llm._quoting import one_line
 
 _MAX_OBJECT = 100_000
 _MAX_DEPTH = 20
+_MAX_FOUND = 20
 _MAX_DIGITS = 400
 _MAX_NAMES = 1_000
 
@@ -78,6 +80,21 @@ def read_object(source: str) -> dict[str, Any]:
         if decoded != source:
             return read_object(decoded)
         raise ReplyError(f"<numbers> does not hold valid JSON: {error}.") from None
+
+
+def find_objects(words: str) -> list[dict[str, Any]]:
+    """The objects among words; what cannot be read as one is words, too."""
+    found: list[dict[str, Any]] = []
+    begin = words.find("{")
+    for _ in range(_MAX_FOUND):
+        if begin < 0 or len(words) - begin > _MAX_OBJECT:
+            break
+        end = begin + 1
+        with suppress(_NoObjectError, ReplyError):
+            value, end = _read(words, begin)
+            found.append(value)
+        begin = words.find("{", end)
+    return found
 
 
 def is_same(first: dict[str, Any], second: dict[str, Any]) -> bool:

@@ -63,6 +63,8 @@ def read(reply: str) -> tuple[dict[str, Any], str]:
         f"```python\nprint(5)\n```\nAgain:\n```python\nprint(5)\n```\n{NUMBERS}",
         f"{TEXT}{NUMBERS}\n<numbers>{{'flag': True, 'x': .4}}</numbers>",
         f"<proposal>{TEXT}{NUMBERS}</proposal>",
+        f"{TEXT}{NUMBERS}".replace("numbers>", "number>"),
+        f"{TEXT}\n```json\n" + '{"x": 0.4, "flag": true}\n```',
     ],
 )
 def test_a_reply_with_one_reading_is_read(reply: str) -> None:
@@ -143,10 +145,12 @@ def test_numbers_in_a_dialect_of_json_are_read(source: str) -> None:
 
 
 @pytest.mark.parametrize("after", ["", "<|im_end|>", "<|eot_id|>", "</s>", "\nThat is all."])
-@pytest.mark.parametrize("before", ["", "json\n", "So:\n```json\n"])
+@pytest.mark.parametrize("before", ["", "json\n", "So:\n```json\n", "As {x} and {flag}: "])
 def test_numbers_may_come_without_tags(before: str, after: str) -> None:
     reply = before + '{"x": 0.4, "flag": true}' + after
     assert parse_reply(reply, pose(SPACE))[0].params == READ
+    nested = reply.replace('{"x"', '{"numbers": {"x"').replace("true}", "true}}")
+    assert parse_reply(nested, pose(SPACE))[0].params == READ
 
 
 @pytest.mark.parametrize(
