@@ -30,6 +30,13 @@ def makes_sense(text: str, language: str | None) -> bool | None:
     return _is_python(text) if _read(language) in _PYTHON else None
 
 
+def guess_language(initial: str) -> str | None:
+    """The language of a text that none is given for; None if it may as well be prose."""
+    tree = _parse(initial)
+    words = (ast.Expr, ast.AnnAssign)  # "Yes" is Python, and so is "Note: short".
+    return "python" if tree and any(not isinstance(x, words) for x in tree.body) else None
+
+
 def is_lone_expression(text: str, language: str | None) -> bool:
     """Whether a program consists of one expression, which does nothing if it is a value."""
     tree = _parse(text) if _read(language) in _PYTHON else None
@@ -37,7 +44,7 @@ def is_lone_expression(text: str, language: str | None) -> bool:
 
 
 def _read(language: str | None) -> str:
-    return (language or "").strip().lower()
+    return next(iter((language or "").lower().split()), "")
 
 
 def is_markup(language: str | None) -> bool:

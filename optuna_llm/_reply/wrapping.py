@@ -7,6 +7,8 @@ Where it cannot be told the text is refused: a wrapper must never be evaluated a
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
 import re
 
 from optuna_llm._errors import ReplyError
@@ -14,6 +16,7 @@ from optuna_llm._records import TextParameter
 from optuna_llm._reply.fences import read_fence
 from optuna_llm._reply.fences import split_fences
 from optuna_llm._reply.fences import strip_fence
+from optuna_llm._reply.languages import guess_language
 from optuna_llm._reply.languages import is_code
 from optuna_llm._reply.languages import is_lone_expression
 from optuna_llm._reply.languages import is_markup
@@ -81,7 +84,8 @@ def unwrap(inside: str, parameter: TextParameter) -> str:
         return text
     literal = _strip_cdata(text)
     if not is_code(parameter.language):
-        core = strip_fence(text) if literal is None else literal
+        core = literal if literal is not None else _find_guessed(text, parameter)
+        core = strip_fence(text) if core is None else core
         _refuse_open_cdata(text, parameter)
         return text if core is None else core
     if (
@@ -105,6 +109,19 @@ def unwrap(inside: str, parameter: TextParameter) -> str:
             f"{doubt}. Send the text itself, with nothing around it."
         )
     return core
+
+
+def _find_guessed(text: str, parameter: TextParameter) -> str | None:
+    """The program in a text that has no language, if its fence or the first text tells of one."""
+    if parameter.language or not _find_doubt(text):
+        return None
+    fence = read_fence(text.strip().partition("\n")[0])
+    language = (fence and fence.words) or guess_language(parameter.initial or "")
+    if not language or makes_sense("", language) is None:
+        return None
+    with suppress(ReplyError):
+        return _find_sense(text, replace(parameter, language=language))
+    return None
 
 
 def _trim(text: str) -> str:

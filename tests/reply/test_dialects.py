@@ -54,6 +54,7 @@ def read(reply: str) -> tuple[dict[str, Any], str]:
         f'<TEXT NAME="Code">\nprint(5)\n</TEXT>\n{NUMBERS}',
         f'<text name="code" language="python" id="1">\nprint(5)\n</text>\n{NUMBERS}',
         f'<text code>\nprint(5)\n</text name="code">\n{NUMBERS}',
+        f'<text name="code">\nprint(5)\n<\\/text>\n{NUMBERS}',
         f'<text\n  name="code"\n>\nprint(5)\n</text>\n{NUMBERS}',
         f"{TEXT}\n{NUMBERS.removesuffix('</numbers>')}",
         f"{NUMBERS.removesuffix('</numbers>')}\n{TEXT}",

@@ -130,6 +130,17 @@ def test_a_text_without_a_wrapper_is_left_alone(text: str, language: str | None)
     assert read(text, language) == text
 
 
+def test_a_program_is_known_by_its_fence_or_the_first_text_where_no_language_is_given() -> None:
+    fenced = f"```python\n{DOCUMENTED}\n```"
+    assert read(fenced, None, None) == DOCUMENTED
+    assert read(ESCAPED, None) == CODE
+    assert read(f"<code>\n{CODE}\n</code>", None) == CODE
+    # Prose is not: nothing is refused for not being a program, and nothing decoded.
+    for text in ("Use &lt; here.", "```\na", "<b>Be kind.</b>"):
+        assert read(text, None, "Note: be kind.") == text
+    assert read("Use &lt; here.", None) == "Use &lt; here."
+
+
 def test_an_escaped_document_or_reply_is_decoded_as_a_whole() -> None:
     assert read("&lt;p&gt;1 &amp;lt; 2&lt;/p&gt;", "html") == "<p>1 &lt; 2</p>"
     problem = Problem("", [("value", StudyDirection.MINIMIZE)], {}, [TextParameter("code")])
