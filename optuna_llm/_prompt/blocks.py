@@ -30,6 +30,7 @@ _Finder: TypeAlias = Callable[[TrialRecord, str], TrialRecord | None]
 _MAX_FEEDBACK = 1_500
 _MAX_RATIONALE = 400
 _MAX_FAILED_TEXT = 1_500
+_MAX_HEAD = 400
 _BRIEF_FEEDBACK = 160
 _LINE_WORDS = 10
 _FEW_WORDS = 6
@@ -139,10 +140,14 @@ class BlockRenderer:
             if len(diff) < len(text):
                 fenced = fence_text(shorten(diff, room), "diff")
                 return f"{name}, changes to trial {known.number}:\n{fenced}"
-        if record.state == TrialState.FAIL:
-            room = min(room, _MAX_FAILED_TEXT)
         made = "" if record.parent is None else f", made from trial {record.parent}"
-        return f"{name}{made}:\n{fence_text(shorten(text, room))}"
+        if record.state == TrialState.FAIL:
+            return f"{name}{made}:\n{fence_text(shorten(text, min(room, _MAX_FAILED_TEXT)))}"
+        if len(text) > room:
+            # Whole only where it is what to start from, in the request.
+            begins = fence_text(text[:_MAX_HEAD].rsplit("\n", 1)[0])
+            return f"{name}{made}, of {len(text):,} characters, begins:\n{begins}"
+        return f"{name}{made}:\n{fence_text(text)}"
 
 
 def cut_words(text: str, count: int) -> str:
