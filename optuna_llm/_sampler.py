@@ -78,15 +78,15 @@ class LLMSampler(BaseSampler):
             characters; the text to start from always stands there whole. None is 16,000 and four
             times the longest text.
         max_reply_retries: How often a reply that cannot be used is sent back.
-        prefetch: How many proposals are asked for in the background while objectives run, so
-            that trials need not wait for the model: twice as many as trials run here at once
-            hide all of a model that is about as slow as the objective. What a trial's proposal
-            cost, and why it was made, is then written while its objective runs. 0 asks when a
-            trial needs one.
+        prefetch: How many proposals are made ahead, in the background, while objectives run, so
+            that trials need not wait for the model. Twice the number of trials that run here at
+            once hides a model that is about as slow as the objective. 0 asks when a trial needs
+            a proposal.
         proposals_per_call: How many proposals a reply is to hold, for the next trials of this
-            process. They share the cost of the prompt; the later ones know less.
-        max_concurrent_calls: How many calls to the model may be under way at once; None for
-            any number.
+            process. They share the cost of the prompt, and the later ones are based on older
+            results.
+        max_concurrent_calls: How many calls to the model may be in flight at once; None for any
+            number.
         edits: Whether the model may answer with changes to a trial's text in place of a whole
             one: ``"auto"`` for texts of more than 1,500 characters, as long as it is good at it;
             ``"always"`` or ``"never"``.

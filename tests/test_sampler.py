@@ -259,7 +259,7 @@ from optuna_llm import LLMSampler
 sys.path.insert(0, {folder!r})
 from test_sampler import mixed
 # A seed by which nothing falls to the base sampler after the cut: that would begin anew.
-sampler = LLMSampler("Be small.", model="offline", seed=4)
+sampler = LLMSampler("Be small.", model="offline", seed=3)
 study = optuna.create_study(
     storage={storage!r}, study_name="s", sampler=sampler, load_if_exists=True
 )

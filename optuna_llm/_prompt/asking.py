@@ -96,7 +96,7 @@ def _render_aim(snapshot: StudySnapshot, request: Request) -> str:
     digits = digits_to_tell([*best.values, request.target], least=3)
     or_better = "or more" if direction == StudyDirection.MAXIMIZE else "or less"
     aim = f"{one_line(name)} {request.target:.{digits}g} {or_better}"
-    return f", to beat trial {best.number}: aim at {aim}."
+    return f", to beat trial {best.number}: aim at {aim}, a step like those between the best."
 
 
 def _render_facts(snapshot: StudySnapshot, request: Request) -> list[str]:
@@ -129,8 +129,8 @@ def _render_ways_out(snapshot: StudySnapshot, request: Request) -> list[str]:
     is_done = best and best[0].values == (snapshot.facts.best_possible,)
     if request.in_vain or is_done:
         lines.append(
-            "If you are sure that nothing is left to gain, answer <pass>why</pass> and nothing "
-            "else."
+            "If you are sure that nothing is left to gain, you may answer <pass>why</pass> in place "
+            "of the form above."
         )
     return lines
 

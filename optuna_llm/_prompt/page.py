@@ -110,7 +110,7 @@ class Page:
 
         same = self.snapshot.find_same_feedback(record)
         same = same if same not in (None, record) and is_shown(same) else None
-        renderer = BlockRenderer(self.snapshot, self.names, self.room // 8, find)
+        renderer = BlockRenderer(self.snapshot, self.names, self.room // 4, find)
         return renderer.render(record, detail, same)
 
     def _find_known(self, record: TrialRecord, name: str, is_shown: IsShown) -> TrialRecord | None:
@@ -124,7 +124,7 @@ class Page:
         is_best = (
             len(self.snapshot.directions) == 1 and leaders and record.number == leaders[-1].number
         )
-        if is_best and len(text) <= self.room // 8:
+        if is_best and len(text) <= self.room // 4:
             return None
         parent = self.snapshot.find(record.parent)
         if parent is not None and parent is not record and name in parent.texts:
@@ -158,6 +158,8 @@ class Page:
         digits = digits_to_tell([value for r in leaders for value in r.values or ()])
         is_one = len(self.names) == 1
         is_short = len(self.transcript) <= _FEW and all(map(self.transcript.is_listed, leaders))
+        if is_one and is_short and len(leaders) == 1:
+            return ""
         if is_one and told and is_short:
             best = [f"{leader.number} ({_write(leader, digits)})" for leader in reversed(leaders)]
             return f"The best trials, the best first: {', '.join(best)}.\n\n"
@@ -182,11 +184,9 @@ def _write(leader: TrialRecord, digits: int) -> str:
 
 def _render_choices(snapshot: StudySnapshot, request: Request) -> str:
     """How often each choice of a categorical parameter was tried, and its best value."""
-    if len(snapshot.finished) < _LEAST_TRIALS:
-        return ""
     lines = []
     for name, choices in request.problem.choices.items():
-        if len(choices) > _MAX_CHOICES:
+        if len(snapshot.finished) < _LEAST_TRIALS or len(choices) > _MAX_CHOICES:
             continue
         said = []
         for choice in map(write_number, choices):
@@ -195,7 +195,7 @@ def _render_choices(snapshot: StudySnapshot, request: Request) -> str:
             said.append(f"{choice} {tally.count}x{best}" if tally.count else f"{choice} never")
         lines.append(f"- {one_line(name)}: {'; '.join(said)}")
     lines += _render_conditions(snapshot, request)
-    return "# Choices tried\n\n" + "\n".join(lines) + "\n\n" if lines else ""
+    return "# Choices, as far as they were tried\n\n" + "\n".join(lines) + "\n\n" if lines else ""
 
 
 def _render_conditions(snapshot: StudySnapshot, request: Request) -> list[str]:
@@ -206,7 +206,7 @@ def _render_conditions(snapshot: StudySnapshot, request: Request) -> list[str]:
             having = snapshot.choices.find_condition(parameter, name)
             if having and parameter != name:
                 choices = " or ".join(having)
-                lines.append(f"- {one_line(parameter)} is used only with {name} {choices}")
+                lines.append(f"- {one_line(parameter)}: used only with {one_line(name)} {choices}")
                 break
     return lines
 

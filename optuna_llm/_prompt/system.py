@@ -22,8 +22,8 @@ from optuna_llm._study.distributions import describe_distribution
 _ROLE = """\
 You choose the parameters of the next trial of an optimization. A trial evaluates one set of \
 parameters; you are shown the trials so far with their results. Build on what worked, learn \
-from what failed, and propose what is most likely to beat the best trial, not a repeat of any \
-trial. Explore while many trials are left, refine when few are."""
+from what failed, and propose the trial that helps most to end with a better one than the best \
+so far: explore while many trials are left, refine when few are. Do not repeat a trial."""
 
 _EDITING = [
     "<edit> holds one block or several. The lines to find must be whole lines that stand in that",
@@ -115,7 +115,7 @@ def _describe_objectives(problem: Problem) -> list[str]:
     elif problem.noise is not None:
         lines.append(
             f"Results are noisy: the same values give results with a standard deviation of "
-            f"{problem.noise:g}. A smaller difference tells nothing."
+            f"{problem.noise:g}, so a smaller difference may be chance."
         )
     if problem.best_possible is not None:
         lines.append(f"No trial can be better than {problem.best_possible:g}.")
@@ -134,7 +134,7 @@ def _describe_numbers(problem: Problem) -> list[str]:
     optional = [n for n in problem.space if n in problem.conditional]
     if optional:
         names = ", ".join(json.dumps(name, ensure_ascii=False) for name in optional)
-        lines.append(f"Some trials do without {names}: you may leave out what yours will not use.")
+        lines.append(f"Some trials do without {names}: leave out what yours will not use.")
     return lines
 
 

@@ -99,10 +99,22 @@ def run(
     ("values", "direction", "aim"),
     [
         # A step is what lies between the best trials.
-        ([9, 8, 7, 0], "minimize", "to beat trial 2: aim at value 6 or less."),
-        ([7, 8, 9, 0], "maximize", "to beat trial 2: aim at value 10 or more."),
+        (
+            [9, 8, 7, 0],
+            "minimize",
+            "to beat trial 2: aim at value 6 or less, a step like those between the best.",
+        ),
+        (
+            [7, 8, 9, 0],
+            "maximize",
+            "to beat trial 2: aim at value 10 or more, a step like those between the best.",
+        ),
         # The first leap says nothing of what can still be gained.
-        ([90, 12, 11, 10, 0], "minimize", "to beat trial 3: aim at value 9 or less."),
+        (
+            [90, 12, 11, 10, 0],
+            "minimize",
+            "to beat trial 3: aim at value 9 or less, a step like those between the best.",
+        ),
         # Two values are no ground, and below zero nothing may be left.
         ([9, 8, 0], "minimize", "to beat trial 1."),
         ([9, 5, 1, 0], "minimize", "to beat trial 2."),
@@ -118,9 +130,12 @@ def test_the_aim_is_a_step_beyond_the_best(
 @pytest.mark.parametrize(
     ("facts", "aim"),
     [
-        ({"best_possible": 0.98}, "aim at value 0.98 or more."),
+        (
+            {"best_possible": 0.98},
+            "aim at value 0.98 or more, a step like those between the best.",
+        ),
         ({"best_possible": 0.97}, "to beat trial 2."),
-        ({"noise": 0.02}, "aim at value 0.99 or more."),
+        ({"noise": 0.02}, "aim at value 0.99 or more, a step like those between the best."),
     ],
 )
 def test_the_aim_keeps_to_what_is_possible_and_beyond_noise(

@@ -191,10 +191,10 @@ def test_choices_are_counted_and_conditions_are_told() -> None:
     study.enqueue_trial({"kind": "a"})
     study.optimize(ask, n_trials=12)
     prompt = model.calls[-1][1].content
-    assert '# Choices tried\n\n- kind: "a" ' in prompt
+    assert '# Choices, as far as they were tried\n\n- kind: "a" ' in prompt
     assert 'x, best 0; "b" ' in prompt
-    assert '"c" never\n- x is used only with kind "b"\n' in prompt
-    assert "# Choices tried" not in model.calls[3][1].content
+    assert '"c" never\n- x: used only with kind "b"\n' in prompt
+    assert '- kind: "a" ' not in model.calls[3][1].content
 
 
 def answer_with_insights(messages: Sequence[Message]) -> str:
