@@ -129,8 +129,8 @@ def _render_ways_out(snapshot: StudySnapshot, request: Request) -> list[str]:
     is_done = best and best[0].values == (snapshot.facts.best_possible,)
     if request.in_vain or is_done:
         lines.append(
-            "If you are sure that nothing is left to gain, you may answer <pass>why</pass> in place "
-            "of the form above."
+            "If you are sure that nothing is left to gain, you may answer <pass>why</pass> in "
+            "place of the form above."
         )
     return lines
 
