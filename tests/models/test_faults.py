@@ -15,7 +15,7 @@ from optuna_llm import LLMError
 from optuna_llm import ModelSetupError
 from optuna_llm import ReplyError
 from optuna_llm.models._faults import explain_status
-from optuna_llm.models._faults import RejectedParameterError
+from optuna_llm.models._faults import RejectedError
 from optuna_llm.models._faults import TransientError
 
 
@@ -41,7 +41,7 @@ def explain(status: int, body: Any, sent: Any = (), **headers: str) -> LLMError:
         (400, {"error": {"message": "prompt is too long: 9 tokens > 8"}}, ContextLengthError),
         (413, "input exceeds the available context size (n_ctx 4096)", ContextLengthError),
         (400, {"error": {"code": "content_filter"}}, ReplyError),
-        (422, {"detail": [{"loc": ["body", "seed"]}]}, RejectedParameterError),
+        (422, {"detail": [{"loc": ["body", "seed"]}]}, RejectedError),
     ],
 )
 def test_a_status_is_explained(status: int, body: Any, kind: type[LLMError]) -> None:
@@ -59,7 +59,7 @@ def test_a_status_is_explained(status: int, body: Any, kind: type[LLMError]) -> 
 )
 def test_the_parameter_that_is_blamed_is_found(body: Any, names: dict[str, str | None]) -> None:
     error = explain(400, body, SENT)
-    assert isinstance(error, RejectedParameterError)
+    assert isinstance(error, RejectedError)
     assert error.names == names
 
 
@@ -115,7 +115,7 @@ def test_any_answer_is_an_error_that_can_be_acted_on(
     error = explain(status, body, sent, **headers)
     assert str(error)
     assert len(str(error)) < 1_000
-    if isinstance(error, RejectedParameterError):
+    if isinstance(error, RejectedError):
         # Something goes away each time, so that it ends.
         assert error.names
         assert error.names.keys() <= set(sent)

@@ -200,17 +200,18 @@ def test_what_passes_is_an_error_that_numbers_fall_back_on(
         b"<html>A proxy's page</html>",
         b"[]",
         b"null",
-        b'{"choices": []}',
-        b'{"choices": null}',
-        b'{"error": {"message": "with status 200"}}',
+        b"{}",
         b'{"choices": [{"message": null}]}',
+        b'{"choices": [null]}',
+        b'{"choices": {"a": 1}}',
         b"[" * 100_000,
         b"\xff\xfe",
+        b"data: [DONE]\n\n",
     ],
 )
 def test_a_body_that_is_no_completion_is_a_model_error(server: HTTPServer, body: bytes) -> None:
     server.expect_request(PATH).respond_with_data(body, content_type="application/json")
-    with pytest.raises(ModelError, match="localhost sent no chat completion"):
+    with pytest.raises(ModelError, match="localhost for 'some-model' sent no chat completion"):
         connect(server, patience=0).complete(MESSAGES)
 
 
@@ -384,7 +385,7 @@ def test_a_server_elsewhere_needs_a_key(url: str | None, monkeypatch: pytest.Mon
         ({"timeout": 0}, "timeout must be above 0"),
         ({"patience": -1}, "patience must be 0 seconds or more"),
         ({"base_url": "localhost:8000"}, "base_url must begin with http"),
-        ({"stream": True}, "'stream' is set by optuna_llm"),
+        ({"api": "completions"}, "api must be 'chat' or 'responses'"),
         ({"n": 2}, "'n' is set by optuna_llm"),
         ({"client": openai.AsyncOpenAI(api_key="x")}, "client must be an openai.OpenAI"),
         ({"client": openai.OpenAI(api_key="x")}, "but not both"),
