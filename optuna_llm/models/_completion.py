@@ -87,7 +87,7 @@ class CompletionReader:
             if not self._is_done and not self._answer.finish:
                 raise TransientError(f"{self._server}: the stream ended before the reply did.")
         else:
-            for event in self._decode_values(self._buffer.decode("utf-8-sig", "replace")):
+            for event in self._decode_values(self._buffer.decode("utf-8", "replace")):
                 self._read_event(event)
         if not self._answer.is_found:
             raise self._no_completion(bytes(self._buffer))
@@ -110,7 +110,7 @@ class CompletionReader:
     def _decode_values(self, text: str) -> Iterator[Any]:
         """The JSON values that stand one after another; what else there is has no meaning."""
         decoder = json.JSONDecoder()
-        position = 0
+        position = 1 if text.startswith("\ufeff") else 0  # A byte order mark.
         while True:
             while text[position : position + 1].isspace():
                 position += 1

@@ -16,6 +16,7 @@ import zlib
 
 from optuna_llm._errors import ReplyError
 from optuna_llm._processes import current_process
+from optuna_llm._processes import LAZY_IMPORTS
 
 
 if TYPE_CHECKING:
@@ -64,6 +65,8 @@ class Connection:
         self.request: Any = None
         self.is_closed = False
         self.client = make_client(self._open_http_client(through, without_proxy))
+        # The client imports its resources when they are first asked for.
+        _ = self.client.chat.completions, self.client.responses
 
     def close(self) -> None:
         """End the request in flight; the connection cannot be used again."""
@@ -131,7 +134,8 @@ class ConnectionPool:
             # No lock, which another thread could hold at a fork: popping is atomic.
             return self._idle.pop()
         except IndexError:
-            return self._connect()
+            with LAZY_IMPORTS:
+                return self._connect()
 
     def give_back(self, connection: Connection) -> None:
         """Keep a connection for a later call, unless it was cut off."""

@@ -64,7 +64,7 @@ class Endpoint:
         self._base_url = base_url or os.environ.get("OPENAI_BASE_URL") or None
         self._api_key = api_key
         self._given = client
-        self._client: openai.OpenAI | None = None
+        self._client: tuple[tuple[int, int], openai.OpenAI | None] = (current_process(), None)
         self._process = current_process()
         if client is None:
             self._check_address()
@@ -79,7 +79,7 @@ class Endpoint:
                 "cannot. Give base_url= and api_key=, or as client= a function that makes one."
             )
         url = self._base_url and strip_url(self._base_url)
-        return self.__dict__ | {"_api_key": None, "_client": None, "_base_url": url}
+        return self.__dict__ | {"_api_key": None, "_client": (None, None), "_base_url": url}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -106,7 +106,7 @@ class Endpoint:
     def move(self, url: str) -> Endpoint:
         """The endpoint at another address of the same server."""
         moved = object.__new__(Endpoint)
-        moved.__dict__.update(self.__dict__, _base_url=url, _client=None)
+        moved.__dict__.update(self.__dict__, _base_url=url)
         return moved
 
     def connect(self) -> Connection:
@@ -195,8 +195,8 @@ class Endpoint:
         secrets = [self._api_key, os.environ.get("OPENAI_API_KEY")]
         for url in (self.url, *getproxies().values()):
             secrets += find_url_secrets(url)
-        if self._client is not None:
-            secrets.append(self._client.api_key)
+        if self._client[1] is not None:
+            secrets.append(self._client[1].api_key)
         if request is not None:
             secrets += find_header_secrets(request.headers)
             secrets += find_url_secrets(str(request.url))
@@ -206,21 +206,27 @@ class Endpoint:
         """The user's client, or this process's own if a function makes it."""
         import openai
 
-        if self._client is None or self._process != current_process():
-            given = self._given
-            if given is not None and not isinstance(given, openai.OpenAI):
-                self._process = current_process()
-                given = given()
-            if not isinstance(given, openai.OpenAI):
-                raise TypeError(f"The client function must return an openai.OpenAI: {given!r}.")
+        process = current_process()
+        # Kept together: other threads of a forked child must not see one without the other.
+        owner, client = self._client
+        is_shared = isinstance(self._given, openai.OpenAI)
+        if client is None or (owner != process and not is_shared):
+            made = self._given
+            if callable(made):
+                made = made()
+            if not isinstance(made, openai.OpenAI):
+                raise TypeError(f"The client function must return an openai.OpenAI: {made!r}.")
             # Without the client's own retries: it gives up sooner, and says nothing of it.
-            self._client = given.with_options(max_retries=0)
-        return self._client
+            client = made.with_options(max_retries=0)
+            self._client = (process, client)
+        return client
 
     def _share_http_client(self, client: openai.OpenAI) -> Any:
         """The HTTP client of the user's client; None where a forked child needs another."""
+        import openai
+
         http_client = client._client
-        if self._process == current_process():
+        if self._process == current_process() or not isinstance(self._given, openai.OpenAI):
             return http_client
         if type(http_client).__name__ == "SyncHttpxClientWrapper":
             return None  # The one that openai makes by itself.

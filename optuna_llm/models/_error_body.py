@@ -168,6 +168,7 @@ def _note_values(
             fields |= _name_fields([value])
         elif name == "loc" and isinstance(value, list):
             fields |= _name_fields(value)
+            inner.append(".".join(map(str, value)))
         elif name not in _ECHOES:
             if isinstance(value, str | int | float):
                 values.setdefault(name, value)

@@ -53,7 +53,7 @@ _PROMPT_SIZE = re.compile(
     re.IGNORECASE,
 )
 _LIMIT = re.compile(
-    r"(?:context|prompt|sequence)[ _](?:length|window|limit|size)(?: of| is|:)?(?: only)? (\d+)|"
+    r"(?:context|prompt|sequence)[ _](?:length|window|limit|size)(?: of| is|:)?(?: only)? (\d+)\b(?! \+)|"
     r"\+ \d+ > (\d+)|must be <= (\d+)",
     re.IGNORECASE,
 )
