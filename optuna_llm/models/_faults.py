@@ -35,7 +35,8 @@ _FILTERED = re.compile(
     r"inappropriate content|prohibited[_ ]content|safety_check|safety (?:system|filter)|"
     r"usage (?:guidelines|polic)|"
     r"(?:input|prompt|content|message|request|text)s?\b[^.]{0,40}\b"
-    r"(?:flagged|inappropriate|violat\w+ (?:our |the )?(?:usage|content|safety|polic|guide|terms)|sensitive|unsafe|blocked (?:by|due|for))",
+    r"(?:flagged|inappropriate|sensitive|unsafe|blocked (?:by|due|for)|"
+    r"violat\w+ (?:our |the )?(?:usage|content|safety|polic|guide|terms))",
     re.IGNORECASE,
 )
 _ABOUT_ACCOUNT = re.compile(

@@ -26,7 +26,7 @@ _TOO_LONG = re.compile(
     rf"(?:reduce|shorten) (?:the |your )?(?:length|size|{_WHAT})|provide a shorter|"
     rf"{_WHAT} exceed\w* (?:the |your )?(?:model|available|max|allowed|limit|token|supported)|"
     r"tokens? (?:\(\d+\) )?exceed|exceed\w* (?:the |model |max |maximum )*(?:number of )?tokens|"
-    r"range of input length|must have less than \d+ tokens|tokens \+ `?max_new_tokens|"
+    r"too large for (?:the |this )?model|range of input length|must have less than \d+ tokens|tokens \+ `?max_new_tokens|"
     r"when (?:the )?context (?:the )?overflow|longer than the (?:model|max)",
     re.IGNORECASE,
 )
@@ -53,7 +53,8 @@ _PROMPT_SIZE = re.compile(
     re.IGNORECASE,
 )
 _LIMIT = re.compile(
-    r"(?:context|prompt|sequence)[ _](?:length|window|limit|size)(?: of| is|:)?(?: only)? (\d+)\b(?! \+)|"
+    r"(?:context|prompt|sequence)[ _](?:length|window|limit|size)(?: of| is|:)?(?: only)? (\d+)\b"
+    r"(?! \+)|"
     r"\+ \d+ > (\d+)|must be <= (\d+)",
     re.IGNORECASE,
 )
