@@ -26,7 +26,8 @@ _TOO_LONG = re.compile(
     rf"(?:reduce|shorten) (?:the |your )?(?:length|size|{_WHAT})|provide a shorter|"
     rf"{_WHAT} exceed\w* (?:the |your )?(?:model|available|max|allowed|limit|token|supported)|"
     r"tokens? (?:\(\d+\) )?exceed|exceed\w* (?:the |model |max |maximum )*(?:number of )?tokens|"
-    r"too large for (?:the |this )?model|range of input length|must have less than \d+ tokens|tokens \+ `?max_new_tokens|"
+    r"too large for (?:the |this )?model|range of input length|must have less than \d+ tokens|"
+    r"tokens \+ `?max_new_tokens|"
     r"when (?:the )?context (?:the )?overflow|longer than the (?:model|max)",
     re.IGNORECASE,
 )
