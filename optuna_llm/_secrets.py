@@ -12,8 +12,6 @@ from urllib.parse import parse_qsl
 from urllib.parse import quote
 from urllib.parse import quote_plus
 from urllib.parse import unquote
-from urllib.parse import urlsplit
-from urllib.parse import urlunsplit
 
 
 _MASK = "***"
@@ -40,6 +38,7 @@ _PUBLIC_HEADERS = {
     "user-agent",
     "x-title",
 }
+_LOGIN = re.compile(r"[^/?#]*//([^/?#]*)@")
 _SEPARATORS = re.compile(r"[\s;,=]+")
 
 
@@ -71,15 +70,13 @@ class Redactor:
 
 def find_url_secrets(url: str | None) -> Iterator[str]:
     """User, password and the query's values of a URL, also as a Basic login is sent."""
-    if not url:
-        return
-    parts = urlsplit(url)
-    user, _, password = parts.netloc.rpartition("@")[0].partition(":")
-    yield from (user, password)
-    if password:
-        login = f"{unquote(user)}:{unquote(password)}"
-        yield base64.b64encode(login.encode()).decode()
-    for _, value in parse_qsl(parts.query):
+    # Not by urlsplit: what is no URL can hold a password too.
+    if login := _LOGIN.match(url or ""):
+        user, _, password = login[1].partition(":")
+        yield from (user, password)
+        basic = f"{unquote(user)}:{unquote(password)}"
+        yield base64.b64encode(basic.encode()).decode()
+    for _, value in parse_qsl((url or "").partition("?")[2].partition("#")[0]):
         yield value
 
 
@@ -98,8 +95,9 @@ def is_public_header(name: str) -> bool:
 
 def strip_url(url: str) -> str:
     """The URL without login and query."""
-    parts = urlsplit(url)
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+    bare = re.split(r"[?#]", url)[0]
+    login = _LOGIN.match(bare)
+    return bare[: login.start(1)] + bare[login.end() :] if login else bare
 
 
 def _spell(secret: str) -> set[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping
 import json
@@ -41,15 +42,17 @@ class CompletionReader:
         server: The server's name, for messages.
         sent: What the request held, for judging an error; see
             :func:`~optuna_llm.models._faults.explain_status`.
+        redact: Takes the secrets out of a text.
     """
 
-    def __init__(self, server: str, sent: list[str]) -> None:
+    def __init__(self, server: str, sent: list[str], redact: Callable[[str], str] = str) -> None:
         self._server = server
         self._sent = sent
+        self._redact = redact
         self._buffer = bytearray()
         self._is_stream: bool | None = None
         self._lines: list[bytes] = []
-        self._answer = _Answer()
+        self._answer = _Answer(redact)
         self._is_done = False
 
     def feed(self, piece: bytes) -> None:
@@ -128,12 +131,12 @@ class CompletionReader:
         if isinstance(event.get("response"), Mapping):
             event = event["response"]  # The last event of a streamed response holds all of it.
         if _is_error(event):
-            body = read_error(event)
+            body = read_error(event, self._redact)
             raise explain_error(body.status, body, {}, self._server, self._sent)
         self._answer.add(event)
 
     def _no_completion(self, body: bytes) -> UnreachableError:
-        said = read_error(body).message or "nothing"
+        said = read_error(body, self._redact).message or "nothing"
         return UnreachableError(
             f"{self._server} sent no chat completion: {shorten(said, MAX_SAID)}"
         )
@@ -142,7 +145,8 @@ class CompletionReader:
 class _Answer:
     """What has been read of a model's answer."""
 
-    def __init__(self) -> None:
+    def __init__(self, redact: Callable[[str], str]) -> None:
+        self._redact = redact
         self.is_found = False
         self.finish = ""
         self._texts: list[str] = []
@@ -189,7 +193,7 @@ class _Answer:
 
     def _check_refusal(self) -> None:
         if self._refusal:
-            raise ReplyError(f"you refused: {shorten(self._refusal, MAX_SAID)}")
+            raise ReplyError(f"you refused: {shorten(self._redact(self._refusal), MAX_SAID)}")
         if self._has_tool_call or "function_call" in self.finish or self.finish == "tool_calls":
             raise ReplyError("you called a tool; there is none: answer in text.")
         if self.finish in _FILTERED:
@@ -203,7 +207,7 @@ class _Answer:
         if not choices:
             self.is_found = True
             feedback = event.get("prompt_feedback") or event.get("promptFeedback") or ""
-            self._block_reason = shorten(str(feedback), MAX_SAID)
+            self._block_reason = shorten(self._redact(str(feedback)), MAX_SAID)
             return
         choice = choices[0] if isinstance(choices, list) else None
         if not isinstance(choice, Mapping):

@@ -10,6 +10,7 @@ import ssl
 from typing import Any
 from typing import TYPE_CHECKING
 from typing import TypeAlias
+from urllib.parse import parse_qsl
 from urllib.parse import urljoin
 from urllib.parse import urlsplit
 from urllib.request import getproxies
@@ -103,6 +104,12 @@ class Endpoint:
     def __str__(self) -> str:
         return f"{self.host} for {self._name!r}"
 
+    @property
+    def route(self) -> str:
+        """By which proxy the server is reached, as a part of a sentence; empty if by none."""
+        proxy = self._find_proxy()
+        return f" through the proxy {proxy}" if proxy else ""
+
     def move(self, url: str) -> Endpoint:
         """The endpoint at another address of the same server."""
         moved = object.__new__(Endpoint)
@@ -128,9 +135,14 @@ class Endpoint:
                     through=self._share_http_client(given),
                 )
             key = self._find_key()
+            url, _, query = self.url.partition("?")
             return Connection(
                 lambda http: openai.OpenAI(
-                    api_key=key, base_url=self.url, max_retries=0, http_client=http
+                    api_key=key,
+                    base_url=url,
+                    default_query=dict(parse_qsl(query)),
+                    max_retries=0,
+                    http_client=http,
                 ),
                 # A proxy does not reach this machine's own addresses.
                 without_proxy=self.host if self._is_loopback() else None,
@@ -142,14 +154,18 @@ class Endpoint:
                 f"No client can be made for {self}: {said}.{self._name_settings()}"
             ) from None
 
-    def explain(self, error: BaseException) -> ModelError:
-        """What it means that no response came."""
+    def explain(self, error: BaseException, request: Any = None) -> ModelError:
+        """What it means that no response came.
+
+        Args:
+            error: What was raised.
+            request: The HTTP request, for :meth:`redactor`.
+        """
         chain = list(_causes(error))
         # "Connection error." alone says nothing: what lies under it does.
         said = "; ".join(dict.fromkeys(str(e) or type(e).__name__ for e in chain[1:] or chain))
-        proxy = self._find_proxy()
-        by_proxy = f" The request went through the proxy {proxy}." if proxy else ""
-        message = f"No response from {self.host}: {shorten(said, MAX_SAID)}.{by_proxy}"
+        said = shorten(self.redactor(request).redact(said), MAX_SAID)
+        message = f"No response from {self.host}{self.route}: {said}."
         for cause in chain:
             if isinstance(cause, ssl.SSLCertVerificationError):
                 return ModelSetupError(

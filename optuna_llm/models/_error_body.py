@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
@@ -88,15 +89,21 @@ class ErrorBody:
         return 500
 
 
-def read_error(body: object) -> ErrorBody:
-    """What an error body says, be it JSON, JSON within JSON, a list or a page of HTML."""
+def read_error(body: object, redact: Callable[[str], str] = str) -> ErrorBody:
+    """What an error body says, be it JSON, JSON within JSON, a list or a page of HTML.
+
+    Args:
+        body: The body.
+        redact: Takes the secrets out of a text: before it is shortened, since half a secret
+            would not be recognized.
+    """
     body = _unwrap(body)
     message = _find_message(body, 0) or _write(body)
     fields: set[str] = set()
     values: dict[str, Any] = {}
     words = [*_walk(body, fields, values, 0)]
     return ErrorBody(
-        shorten(message, MAX_SAID),
+        shorten(redact(message), MAX_SAID),
         "\n".join(words)[:_MAX_WORDS],
         frozenset(fields),
         values,

@@ -128,7 +128,7 @@ class OpenAIModel:
         self._timeout = timeout
         self._patience = patience
         self._n_moves = 0
-        self._lost_headers: list[str] = []
+        self._lost: list[str] = []
         self._open()
 
     def _open(self) -> None:
@@ -144,9 +144,10 @@ class OpenAIModel:
     def __getstate__(self) -> dict[str, Any]:
         headers = self._form.transport.get("extra_headers") or {}
         lost = [name for name in headers if not is_public_header(name)]
+        lost += self._form.transport.get("extra_query") or {}
         state = self.__dict__ | {
             "_form": self._form.without_secrets(),
-            "_lost_headers": self._lost_headers + lost,
+            "_lost": self._lost + lost,
         }
         for name in ("_connections", "_window", "_has_answered", "_failed_at"):
             del state[name]
@@ -178,10 +179,10 @@ class OpenAIModel:
             ModelSetupError: If the server refuses for good.
             ReplyError: If the model refused to answer, or a filter took the answer away.
         """
-        if self._lost_headers:
+        if self._lost:
             raise ModelSetupError(
-                f"The model was pickled without its headers {', '.join(self._lost_headers)}, "
-                "which may hold secrets: make it in this process, or give as client= a function."
+                f"The model was pickled without its {', '.join(self._lost)}, which may hold "
+                "secrets: make it in this process, or give as client= a function."
             )
         began = time.monotonic()
         pauses = _growing_pauses()
@@ -226,7 +227,7 @@ class OpenAIModel:
 
         fault: LLMError
         try:
-            completion = self._read(connection.client, form, messages)
+            completion = self._read(connection, form, messages)
         except openai.APIStatusError as error:
             fault = self._explain_status(error, form)
         except openai.APITimeoutError:
@@ -241,7 +242,7 @@ class OpenAIModel:
             library = type(error).__module__.partition(".")[0]
             if library not in _HTTP_LIBRARIES and not isinstance(error, openai.OpenAIError):
                 raise
-            fault = self._endpoint.explain(error)
+            fault = self._endpoint.explain(error, connection.request)
         else:
             redactor = self._endpoint.redactor(connection.request)
             return replace(completion, text=redactor.redact_reply(completion.text))
@@ -249,11 +250,16 @@ class OpenAIModel:
         raise fault from None
 
     def _read(
-        self, client: openai.OpenAI, form: RequestForm, messages: Sequence[Message]
+        self, connection: Connection, form: RequestForm, messages: Sequence[Message]
     ) -> Completion:
+        client, endpoint = connection.client, self._endpoint
         api: Any = client.chat.completions if form.api == "chat" else client.responses
         deadline = time.monotonic() + self._timeout
-        reader = CompletionReader(str(self._endpoint), form.sent)
+
+        def redact(text: str) -> str:
+            return endpoint.redactor(connection.request).redact(text)
+
+        reader = CompletionReader(str(endpoint), form.sent, redact)
         request = form.render(self.name, messages)
         with api.with_streaming_response.create(**request, timeout=self._timeout) as response:
             for piece in response.iter_bytes():
@@ -268,12 +274,11 @@ class OpenAIModel:
         status, url = response.status_code, str(response.request.url)
         if 300 <= status < 400 and "location" in response.headers:
             return self._endpoint.explain_redirect(url, response.headers["location"])
-        who = str(self._endpoint)
+        who = f"{self._endpoint}{self._endpoint.route}"
         if status in (404, 405):
             who = f"{who}, asked at {strip_url(url)},"
-        return explain_status(
-            response.status_code, response.text, response.headers, who, form.sent
-        )
+        text = self._endpoint.redactor(response.request).redact(response.text)
+        return explain_status(status, text, response.headers, who, form.sent)
 
     def _adapt(self, form: RequestForm, error: RejectedError) -> None:
         """Send the next request without what the server rejects."""

@@ -273,15 +273,14 @@ def test_tokens_are_counted_under_every_name(usage: Any, read_as: Usage) -> None
     assert read(stream([*PARTS, {"choices": [], "usage": usage}])).usage == read_as
 
 
+KEYS = ["choices", "message", "delta", "content", "text", "error", "output", "type", "response"]
+KEYS += ["finish_reason", "usage", "status", "model", "refusal"]
 anything = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),
     lambda inner: (
         st.lists(inner, max_size=3)
         | st.dictionaries(
-            st.sampled_from(
-                "choices message delta content text error output type response finish_reason "
-                "usage status model refusal".split()
-            ),
+            st.sampled_from(KEYS),
             inner,
             max_size=4,
         )
