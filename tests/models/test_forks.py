@@ -73,6 +73,7 @@ def run_forked(work: Callable[[int], Any], n: int = 4) -> list[Any]:
     return [results.get() for _ in children]
 
 
+@pytest.mark.slow
 def test_children_forked_under_load_read_only_replies_to_their_own_prompts() -> None:
     rng = random.Random(0)
     plan = lambda _: rng.choice(FAULTS) if rng.random() < 0.3 else None  # noqa: E731
