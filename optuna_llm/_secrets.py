@@ -6,6 +6,7 @@ import base64
 from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
+import functools
 import json
 import re
 from urllib.parse import parse_qsl
@@ -66,6 +67,12 @@ class Redactor:
     def redact_reply(self, text: str) -> str:
         """A model's reply without any secret, but for those that are ordinary words."""
         return self._long.sub(_MASK, text) if self._long else text
+
+
+@functools.lru_cache(maxsize=64)
+def make_redactor(secrets: tuple[str | None, ...]) -> Redactor:
+    """The redactor of these secrets; made once, since each reply passes it."""
+    return Redactor(secrets)
 
 
 def find_url_secrets(url: str | None) -> Iterator[str]:

@@ -22,6 +22,7 @@ from optuna_llm._processes import current_process
 from optuna_llm._quoting import shorten
 from optuna_llm._secrets import find_header_secrets
 from optuna_llm._secrets import find_url_secrets
+from optuna_llm._secrets import make_redactor
 from optuna_llm._secrets import Redactor
 from optuna_llm._secrets import strip_url
 from optuna_llm.models._chat import WAYS_OUT
@@ -216,7 +217,7 @@ class Endpoint:
         if request is not None:
             secrets += find_header_secrets(request.headers)
             secrets += find_url_secrets(str(request.url))
-        return Redactor(secrets)
+        return make_redactor(tuple(secrets))
 
     def _find_client(self) -> openai.OpenAI:
         """The user's client, or this process's own if a function makes it."""
