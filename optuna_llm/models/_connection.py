@@ -192,7 +192,7 @@ def _bound_body(library: Any) -> Callable[[Any], None]:
 
     def bound(response: Any) -> None:
         coding = response.headers.pop("content-encoding", "identity").strip().lower()
-        limit = None if response.status_code == 200 else _MAX_ERROR_BYTES
+        limit = None if response.status_code < 300 else _MAX_ERROR_BYTES
         response.stream = Body(response.stream, coding, limit)
 
     return bound

@@ -16,6 +16,7 @@ from optuna_llm import _cancellation
 from optuna_llm._errors import LLMError
 from optuna_llm._errors import ModelSetupError
 from optuna_llm._logging import get_logger
+from optuna_llm._quoting import one_line
 from optuna_llm._records import Completion
 from optuna_llm._records import Message
 from optuna_llm._secrets import is_public_header
@@ -244,8 +245,9 @@ class OpenAIModel:
                 raise
             fault = self._endpoint.explain(error, connection.request)
         else:
-            redactor = self._endpoint.redactor(connection.request)
-            return replace(completion, text=redactor.redact_reply(completion.text))
+            redact = self._endpoint.redactor(connection.request).redact_reply
+            name = completion.model and one_line(redact(completion.model))
+            return replace(completion, text=redact(completion.text), model=name)
         fault.args = (self._endpoint.redactor(connection.request).redact(str(fault)),)
         raise fault from None
 

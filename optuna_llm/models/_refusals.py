@@ -159,12 +159,15 @@ def _find_other_name(name: str, body: ErrorBody, sent: Sequence[str]) -> str | N
 
 
 def _is_named(name: str, words: str) -> bool:
+    if "_" in name:
+        camel = re.sub("_([a-z])", lambda match: match[1].upper(), name)
+        if re.search(rf"(?<![\w.])(?:{re.escape(name)}|{re.escape(camel)})(?!\w)", words):
+            return True
     name = re.escape(name)
-    if "_" in name and re.search(rf"(?<![\w.]){name}(?!\w)", words):
-        return True
     forms = (
         rf"[\"'`\u2018\u201c]{name}[\"'`\u2019\u201d]",
-        rf"(?:->|body\.|\$\.)\s*{name}\b",
+        rf"(?:->|body\.|\$\.)\s*{name}\b|^\s*{name}: ",
+        rf"(?:supported|permitted|allowed|recognized|unexpected)\b[^.;\n]{{0,40}}: {name}\b",
         r"(?:parameters?|arguments?|fields?|options?|propert(?:y|ies)|keys?|inputs?|supplied|"
         r"unknown|unsupported|unrecognized|unexpected)"
         rf"(?: names?| is| are)?:? (?:\w+, )*{name}(?:[.,;:)\s]|$)",

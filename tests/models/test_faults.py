@@ -192,6 +192,20 @@ REJECTED = {
         {"detail": "body -> seed\n  Extra inputs are not permitted (type=extra_forbidden)"},
         {"seed": None},
     ),
+    "before a colon": (error("temperature: range: 0..1"), {"temperature": None}),
+    "after a colon": (
+        {"code": "invalid", "error": "Argument not supported on this model: seed"},
+        {"seed": None},
+    ),
+    "in another spelling": (error("Argument not supported on this model: topK"), {"top_k": None}),
+    "LiteLLM": (
+        error("UnsupportedParamsError: m does not support parameters: ['temperature']"),
+        {"temperature": None},
+    ),
+    "Gemini": (
+        [error('Invalid JSON payload received. Unknown name "seed": Cannot find field.')],
+        {"seed": None},
+    ),
     "one of two": (
         error("`temperature` and `top_k` cannot both be specified. Use only one."),
         {"top_k": None},
