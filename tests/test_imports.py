@@ -86,7 +86,7 @@ def test_modules_of_a_package_do_not_import_from_its_init() -> None:
 @pytest.mark.parametrize(
     ("package", "users"),
     [
-        ("openai", {"models._connection", "models._endpoint", "models._openai"}),
+        ("openai", {"models._call", "models._connection", "models._endpoint", "models._openai"}),
         ("optuna_dashboard", {"dashboard._annotate"}),
         ("plotly", {"visualization._figures"}),
     ],

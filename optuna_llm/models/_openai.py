@@ -5,31 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
-from dataclasses import replace
 import logging
 import random
 import time
 from typing import Any
-from typing import TYPE_CHECKING
 
 from optuna_llm import _cancellation
-from optuna_llm._errors import LLMError
 from optuna_llm._errors import ModelSetupError
 from optuna_llm._logging import get_logger
-from optuna_llm._quoting import one_line
 from optuna_llm._records import Completion
 from optuna_llm._records import Message
 from optuna_llm._secrets import is_public_header
 from optuna_llm._secrets import strip_url
-from optuna_llm.models._completion import CompletionReader
-from optuna_llm.models._connection import BrokenBodyError
-from optuna_llm.models._connection import Connection
+from optuna_llm.models._call import call
 from optuna_llm.models._connection import ConnectionPool
-from optuna_llm.models._deadline import late
 from optuna_llm.models._deadline import within
 from optuna_llm.models._endpoint import Client
 from optuna_llm.models._endpoint import Endpoint
-from optuna_llm.models._faults import explain_status
 from optuna_llm.models._faults import MovedError
 from optuna_llm.models._faults import RejectedError
 from optuna_llm.models._faults import TransientError
@@ -40,13 +32,9 @@ from optuna_llm.models._request import RequestForm
 from optuna_llm.models._window import PromptWindow
 
 
-if TYPE_CHECKING:
-    import openai
-
 _logger = get_logger(__name__)
 
 _OURS = ("model", "messages", "input", "instructions", "n", "timeout")
-_HTTP_LIBRARIES = ("httpx", "httpx2", "httpcore", "httpcore2")
 _FIRST_PAUSE = 0.25
 _LONGEST_PAUSE = 60.0
 _FIRST_PATIENCE = 20.0
@@ -124,7 +112,7 @@ class OpenAIModel:
         self.name = name
         self._endpoint = Endpoint(name, base_url, api_key, client)
         # OpenAI's own server knows by it which requests begin alike; others might refuse it.
-        has_cache_key = self._endpoint.host.endswith("openai.com")
+        has_cache_key = self._endpoint.address.host.endswith("openai.com")
         self._form = make_form(api, parameters, stream=stream, has_cache_key=has_cache_key)
         self._timeout = timeout
         self._patience = patience
@@ -212,75 +200,16 @@ class OpenAIModel:
 
     def _try(self, form: RequestForm, messages: Sequence[Message]) -> Completion:
         """The reply to one request, which no longer runs when this returns or raises."""
+        request = form.render(self.name, messages)
         connection = self._connections.take()
         try:
             return within(
-                self._timeout, lambda: self._request(connection, form, messages), connection.close
+                self._timeout,
+                lambda: call(connection, self._endpoint, request, self._timeout),
+                connection.close,
             )
         finally:
             self._connections.give_back(connection)
-
-    def _request(
-        self, connection: Connection, form: RequestForm, messages: Sequence[Message]
-    ) -> Completion:
-        """The reply to one request; no error or reply holds a secret."""
-        import openai
-
-        fault: LLMError
-        try:
-            completion = self._read(connection, form, messages)
-        except openai.APIStatusError as error:
-            fault = self._explain_status(error, form)
-        except openai.APITimeoutError:
-            raise late(self._timeout) from None
-        except LLMError as error:
-            fault = error
-        except BrokenBodyError as error:
-            fault = TransientError(f"{self._endpoint}: {error}")
-        except Exception as error:
-            # A body that breaks off is not wrapped by the client, and its HTTP library has
-            # changed its name between versions.
-            library = type(error).__module__.partition(".")[0]
-            if library not in _HTTP_LIBRARIES and not isinstance(error, openai.OpenAIError):
-                raise
-            fault = self._endpoint.explain(error, connection.request)
-        else:
-            redact = self._endpoint.redactor(connection.request).redact_reply
-            name = completion.model and one_line(redact(completion.model))
-            return replace(completion, text=redact(completion.text), model=name)
-        fault.args = (self._endpoint.redactor(connection.request).redact(str(fault)),)
-        raise fault from None
-
-    def _read(
-        self, connection: Connection, form: RequestForm, messages: Sequence[Message]
-    ) -> Completion:
-        client, endpoint = connection.client, self._endpoint
-        api: Any = client.chat.completions if form.api == "chat" else client.responses
-        deadline = time.monotonic() + self._timeout
-
-        def redact(text: str) -> str:
-            return endpoint.redactor(connection.request).redact(text)
-
-        reader = CompletionReader(str(endpoint), form.sent, redact)
-        request = form.render(self.name, messages)
-        with api.with_streaming_response.create(**request, timeout=self._timeout) as response:
-            for piece in response.iter_bytes():
-                reader.feed(piece)
-                # The client's timeout is for each read: a body that trickles has none.
-                if time.monotonic() > deadline:
-                    raise late(self._timeout)
-        return reader.finish()
-
-    def _explain_status(self, error: openai.APIStatusError, form: RequestForm) -> LLMError:
-        response = error.response
-        status, url = response.status_code, str(response.request.url)
-        if 300 <= status < 400 and "location" in response.headers:
-            return self._endpoint.explain_redirect(url, response.headers["location"])
-        who = f"{self._endpoint}{self._endpoint.route}"
-        if status in (404, 405):
-            who = f"{who}, asked at {strip_url(url)},"
-        text = self._endpoint.redactor(response.request).redact(response.text)
-        return explain_status(status, text, response.headers, who, form.sent)
 
     def _adapt(self, form: RequestForm, error: RejectedError) -> None:
         """Send the next request without what the server rejects."""

@@ -34,6 +34,21 @@ _OWN = "prompt_cache_key"
 
 
 @dataclass(frozen=True)
+class Request:
+    """One request.
+
+    Attributes:
+        api: The API it is sent to.
+        arguments: The arguments of the client's ``create``.
+        sent: The names of what it holds that a server could do without.
+    """
+
+    api: Api
+    arguments: Mapping[str, Any]
+    sent: list[str]
+
+
+@dataclass(frozen=True)
 class RequestForm:
     """How messages become a request.
 
@@ -56,9 +71,7 @@ class RequestForm:
     has_cache_key: bool = False
     adaptations: Mapping[str, str] = field(default_factory=dict)
 
-    @property
-    def sent(self) -> list[str]:
-        """The names of what it holds that a server could do without."""
+    def _name_parts(self) -> list[str]:
         names = list(self.parameters)
         if self.stream:
             names += ["stream", "stream_options"]
@@ -70,8 +83,8 @@ class RequestForm:
             names.append(CHAT)
         return names
 
-    def render(self, model: str, messages: Sequence[Message]) -> dict[str, Any]:
-        """The arguments of the client's ``create``."""
+    def render(self, model: str, messages: Sequence[Message]) -> Request:
+        """The request to a model."""
         body = dict(self.parameters)
         if self.stream:
             body["stream"] = True
@@ -83,14 +96,15 @@ class RequestForm:
         if self.folds_system:
             messages = [Message("user", "\n\n".join(message.content for message in messages))]
         # Past the client's signature: it does not know what other servers do.
-        request: dict[str, Any] = {"model": model, "extra_body": body, **self.transport}
+        arguments: dict[str, Any] = {"model": model, "extra_body": body, **self.transport}
         if self.api == "chat":
-            return request | {"messages": [vars(message) for message in messages]}
-        system = [message.content for message in messages if message.role == "system"]
-        user = [message.content for message in messages if message.role == "user"]
-        if system:
-            request["instructions"] = "\n\n".join(system)
-        return request | {"input": "\n\n".join(user)}
+            arguments["messages"] = [vars(message) for message in messages]
+        else:
+            for name, role in (("instructions", "system"), ("input", "user")):
+                contents = [m.content for m in messages if m.role == role]
+                if contents:
+                    arguments[name] = "\n\n".join(contents)
+        return Request(self.api, arguments, self._name_parts())
 
     def adapt(self, names: Mapping[str, str | None]) -> tuple[RequestForm, dict[str, str]]:
         """The form without what the server rejects, and what changed: name to verdict.
