@@ -17,6 +17,7 @@ from optuna_llm._errors import ModelError
 from optuna_llm._errors import ModelSetupError
 from optuna_llm._quoting import shorten
 from optuna_llm._secrets import strip_url
+from optuna_llm.models._connection import CERTIFICATE_VARIABLES
 from optuna_llm.models._error_body import MAX_SAID
 from optuna_llm.models._faults import MovedError
 from optuna_llm.models._faults import TransientError
@@ -29,7 +30,6 @@ _REFUSED_BY_PROXY = re.compile(r"4\d\d\b")
 _NO_CONNECTION = ("ConnectError", "ConnectTimeout", "ProxyError")
 _WRONG_ADDRESS = ("InvalidURL", "UnsupportedProtocol")
 _PATHS = ("/chat/completions", "/responses")
-_CERTIFICATE_VARIABLES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 
 
 @dataclass(frozen=True)
@@ -161,7 +161,7 @@ def name_settings() -> str:
         name
         for name in os.environ
         if name.lower() in ("http_proxy", "https_proxy", "all_proxy")
-        or name in _CERTIFICATE_VARIABLES
+        or name in CERTIFICATE_VARIABLES
     )
     return f" Check the environment's {', '.join(variables)}." if variables else ""
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-import multiprocessing
 import pickle
 import random
 import threading
@@ -14,6 +12,8 @@ from typing import Any
 from fault_server import FaultServer
 from fault_server import serve_faults
 from fault_server import WIRE
+from forking import FORK_MARKS
+from forking import run_forked
 import openai
 import pytest
 
@@ -25,13 +25,7 @@ from optuna_llm import ModelSetupError
 from optuna_llm import OpenAIModel
 
 
-pytestmark = [
-    pytest.mark.skipif(
-        "fork" not in multiprocessing.get_all_start_methods(), reason="there is no fork"
-    ),
-    # Python warns of just what is tested here.
-    pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning"),
-]
+pytestmark = FORK_MARKS
 
 # Those that pass at once, so that the test is short.
 FAULTS = [fault for fault in WIRE if fault not in ("trickles", "is silent")]
@@ -54,23 +48,6 @@ def ask(model: OpenAIModel, nonce: str) -> bool:
 def ask_in_threads(model: OpenAIModel, nonce: str, n_calls: int) -> list[bool]:
     with ThreadPoolExecutor(4) as pool:
         return list(pool.map(lambda i: ask(model, f"{nonce}-{i}"), range(n_calls)))
-
-
-def run_forked(work: Callable[[int], Any], n: int = 4) -> list[Any]:
-    """What the work comes to in each of so many forked processes."""
-    context = multiprocessing.get_context("fork")
-    results: Any = context.SimpleQueue()
-
-    def child(number: int) -> None:
-        results.put(work(number))
-
-    children = [context.Process(target=child, args=(i,)) for i in range(n)]
-    for process in children:
-        process.start()
-    for process in children:
-        process.join(60)
-        assert process.exitcode == 0
-    return [results.get() for _ in children]
 
 
 @pytest.mark.slow
