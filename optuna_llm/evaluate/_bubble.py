@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-import functools
 import os
 from pathlib import Path
 import random
@@ -65,7 +64,6 @@ class Means:
         return tuple(missing)
 
 
-@functools.cache
 def find_means() -> Means:
     """What bubblewrap and this machine's kind can do, not yet tried."""
     run = subprocess.run(["bwrap", "--help"], capture_output=True, text=True, check=False)
@@ -108,10 +106,11 @@ def build_bubble(
         *_private_folder("/tmp", limits, means),
         *_private_folder(WORK, limits, means),
         *_mount_system(_visible.list_mounts(interpreter, network=network)),
-        *_mount_settings(folder, uid, network=network),
+        *_link_names(folder, uid, network=network),
         *("--proc", "/proc", "--dev", "/dev"),
         *_private_folder("/dev/shm", limits, means),
-        *_hide_keys(),
+        # A list of the kernel's keys, with the user's own by name.
+        *(("--ro-bind", "/dev/null", "/proc/keys") if os.path.exists("/proc/keys") else ()),
         *_handed_over(folder),
         *("--remount-ro", "/dev", "--remount-ro", "/"),
         *(("--seccomp", str(seccomp)) if means.seccomp else ()),
@@ -162,7 +161,7 @@ def _mount_system(mounts: Mapping[str, _visible.Mount]) -> list[str]:
                 parts += ["--perms", "0755", "--dir", str(parent)]
                 made.add(str(parent))
         if kind == "bind":
-            parts += ["--ro-bind", source, path]
+            parts += ["--ro-bind-try", source, path]
         elif kind == "link":
             parts += ["--symlink", source, path]
         else:
@@ -172,22 +171,16 @@ def _mount_system(mounts: Mapping[str, _visible.Mount]) -> list[str]:
     return parts
 
 
-def _mount_settings(folder: Folder, uid: int, *, network: bool) -> list[str]:
+def _link_names(folder: Folder, uid: int, *, network: bool) -> list[str]:
     """The names of users and machines, of which the candidate knows its own only."""
     texts = {"passwd": _PASSWD.format(uid=uid), "group": _GROUP.format(uid=uid), "hosts": _HOSTS}
+    if network:
+        del texts["hosts"]
     parts = []
     for name, text in texts.items():
-        if name != "hosts" or not network:
-            (folder.etc / name).write_text(text)
-            (folder.etc / name).chmod(0o644)
-            parts += ["--ro-bind", str(folder.etc / name), f"/etc/{name}"]
+        folder.write_ours(name, text.encode())
+        parts += ["--symlink", f"{OURS}/{name}", f"/etc/{name}"]
     return parts
-
-
-def _hide_keys() -> list[str]:
-    """Lists of the kernel's keys, which show the user's own by name."""
-    lists = [path for path in ("/proc/keys", "/proc/key-users") if os.path.exists(path)]
-    return [part for path in lists for part in ("--ro-bind", "/dev/null", path)]
 
 
 def _handed_over(folder: Folder) -> list[str]:

@@ -42,10 +42,9 @@ class Folder:
         self.root = root
         self.work = root / "work"
         self.ours = root / "ours"
-        self.etc = root / "etc"
         self.result = root / "result"
         self.links: dict[str, Path] = {}
-        for folder, mode in ((self.work, 0o777), (self.ours, 0o755), (self.etc, 0o755)):
+        for folder, mode in ((self.work, 0o777), (self.ours, 0o755)):
             folder.mkdir()
             folder.chmod(mode)
         # Kept open, so that nothing which a candidate puts in its place is ever opened.
@@ -61,9 +60,9 @@ class Folder:
             copy: Whether the user's files are copied where they could be shown as they are.
         """
         for name, source in _OURS.items():
-            _write(self.ours / name, (_HERE / source).read_bytes())
+            self.write_ours(name, (_HERE / source).read_bytes())
         if job.inputs is not None:
-            _write(self.ours / "inputs", job.inputs)
+            self.write_ours("inputs", job.inputs)
         _write(self.work / PROGRAM, job.program)
         for name, content in job.files.items():
             target = self.work / name
@@ -73,6 +72,10 @@ class Folder:
                 _copy(content, target)
             else:
                 self.links[name] = content
+
+    def write_ours(self, name: str, content: bytes) -> None:
+        """Write a file for the programs that start the candidate, or for the system."""
+        _write(self.ours / name, content)
 
     def read_result(self, limit: int) -> bytes:
         """What the candidate has left, up to one byte more than the limit."""

@@ -51,7 +51,7 @@ def run_job(job: Job) -> tuple[Execution, bytes]:
             with wrap(job, folder, means, group, report) as wrapping:
                 outcome = _watch(job, wrapping, group)
             execution = Execution(
-                returncode=_find_returncode(outcome, status),
+                returncode=_find_returncode(outcome, wrapping, status),
                 stdout=outcome.stdout,
                 stderr=outcome.stderr + _explain(group, job),
                 seconds=time.monotonic() - began,
@@ -74,7 +74,7 @@ def _watch(job: Job, wrapping: Wrapping, group: Group | None) -> Outcome:
     def clear() -> None:
         if group is not None:
             group.kill()
-        if not wrapping.in_bubble:
+        elif not wrapping.in_bubble:
             kill_strays(env[MARK])
 
     return watch(
@@ -113,6 +113,9 @@ def _make_environment(job: Job, wrapping: Wrapping) -> dict[str, str]:
     threads = count_threads(job.limits)
     if threads < (os.cpu_count() or 1):
         variables |= dict.fromkeys(_THREADS, str(threads))
+    if wrapping.limits.get("memory") == "process":
+        # The C library would reserve 64 MB of address space for each thread.
+        variables["MALLOC_ARENA_MAX"] = "2"
     return variables | dict(job.env)
 
 
@@ -128,14 +131,15 @@ def _pipe() -> Iterator[tuple[int, int]]:
         os.close(writing)
 
 
-def _find_returncode(outcome: Outcome, status: int) -> int:
-    """The exit code, or below 0 the signal, as the launcher says or as it can be guessed."""
-    with contextlib.suppress(BlockingIOError):
-        if not outcome.timed_out and (match := re.fullmatch(rb"\d{1,5}", os.read(status, 64))):
-            return os.waitstatus_to_exitcode(int(match[0]))
+def _find_returncode(outcome: Outcome, wrapping: Wrapping, status: int) -> int:
+    """The exit code, or below 0 the signal; from the launcher where there is a sandbox."""
     code = outcome.returncode
-    # Without the launcher's word it was the launcher that was killed; 128 and more is bubblewrap's
-    # way to say so.
+    if not wrapping.in_bubble or outcome.timed_out:
+        return code
+    with contextlib.suppress(BlockingIOError):
+        if match := re.fullmatch(rb"\d{1,5}", os.read(status, 64)):
+            return os.waitstatus_to_exitcode(int(match[0]))
+    # The launcher itself was killed, for which bubblewrap's way is 128 and the signal.
     return 128 - code if 128 < code < 160 else code
 
 

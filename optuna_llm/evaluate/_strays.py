@@ -37,10 +37,13 @@ def _kill_marked(mark: str) -> bool:
         if not entry.name.isdigit():
             continue
         with contextlib.suppress(OSError):
-            # Opened before it is looked at, so that it cannot have become another meanwhile.
+            environ = Path(entry.path, "environ")
+            if needle not in environ.read_bytes():
+                continue
             process = os.pidfd_open(int(entry.name))
             try:
-                if needle in Path(f"/proc/{entry.name}/environ").read_bytes():
+                # Looked at again, since until it was opened it may have become another.
+                if needle in environ.read_bytes():
                     signal.pidfd_send_signal(process, signal.SIGKILL)
                     found = True
             finally:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 import contextlib
+import functools
 import os
 from pathlib import Path
 import shutil
@@ -36,59 +37,58 @@ _SYSTEM = (
     "/nix/store",
     "/gnu/store",
 )
-# What programs and libraries of the system read; other folders in /usr/share are anybody's.
-_SHARED = (
-    "R",
-    "ca-certificates",
-    "fonts",
-    "i18n",
-    "locale",
-    "mime",
-    "misc",
-    "nodejs",
-    "perl",
-    "perl5",
-    "tcltk",
-    "terminfo",
-    "zoneinfo",
-)
-_SETTINGS = (
-    "/etc/alternatives",
+# Of /usr/share, in which anything may be, what Python's own modules and plots read. Every mount
+# costs a sixth of a millisecond, so what others need is there for others only.
+_SHARED = ("/usr/share/fonts", "/usr/share/zoneinfo", "/etc/localtime")
+_SETTINGS = ("/etc/alternatives", "/etc/ld.so.cache", "/etc/nsswitch.conf")
+_OF_NETWORK = (
     "/etc/ca-certificates",
-    "/etc/fonts",
-    "/etc/ld.so.cache",
-    "/etc/localtime",
-    "/etc/nsswitch.conf",
+    "/etc/hosts",
     "/etc/pki/ca-trust",
     "/etc/pki/tls/cert.pem",
     "/etc/pki/tls/certs",
+    "/etc/resolv.conf",
     "/etc/ssl/cert.pem",
     "/etc/ssl/certs",
     "/etc/ssl/openssl.cnf",
+    "/usr/share/ca-certificates",
 )
-_OF_NETWORK = ("/etc/hosts", "/etc/resolv.conf")
+_OF_OTHER_LANGUAGES = (
+    "/usr/share/R",
+    "/usr/share/i18n",
+    "/usr/share/locale",
+    "/usr/share/nodejs",
+    "/usr/share/perl",
+    "/usr/share/perl5",
+    "/usr/share/tcltk",
+    "/usr/share/terminfo",
+)
 
 
-def list_mounts(interpreter: str, *, network: bool) -> dict[str, Mount]:
+def list_mounts(interpreter: str, *, network: bool) -> Mapping[str, Mount]:
     """Path to what is mounted there, parents before what lies within them.
 
     Args:
         interpreter: The program that runs the candidate.
         network: Whether it may use the network, and so needs to know how.
     """
-    shown = [*_SYSTEM, *(f"/usr/share/{name}" for name in _SHARED), *_SETTINGS]
-    shown += [*_python_files(), *(_OF_NETWORK if network else ())]
-    if found := shutil.which(interpreter):
-        shown.append(os.path.abspath(found))
+    found = shutil.which(interpreter)
+    further = (*_OF_NETWORK,) if network else ()
+    if found and clean_path(found) != clean_path(sys.executable):
+        further = (*further, *_OF_OTHER_LANGUAGES, os.path.abspath(found))
+    return _list_mounts(further, _private_folders())
+
+
+@functools.cache
+def _list_mounts(further: tuple[str, ...], private: frozenset[str]) -> Mapping[str, Mount]:
     mounts: dict[str, Mount] = {}
-    for path in shown:
+    for path in (*_SYSTEM, *_SHARED, *_SETTINGS, *_python_files(), *further):
         links, real = _follow(path)
         if real != "/" and os.path.exists(real):
             mounts[real] = ("bind", real)
             mounts.update({link: ("link", target) for link, target in links.items()})
-    for path in _private_folders():
-        if mounts.get(path, ("hide", ""))[0] == "hide":
-            mounts[path] = ("hide", "")
+    for path in private - mounts.keys():
+        mounts[path] = ("hide", "")
     return _prune(mounts)
 
 
@@ -132,7 +132,7 @@ def _python_files() -> list[str]:
     return [path for path in found if path]
 
 
-def _private_folders() -> list[str]:
+def _private_folders() -> frozenset[str]:
     """The current folder and the user's home, by all their names."""
     folders = {os.path.expanduser("~")}
     with contextlib.suppress(OSError):
@@ -141,7 +141,7 @@ def _private_folders() -> list[str]:
         import pwd
 
         folders.add(pwd.getpwuid(os.getuid()).pw_dir)
-    return [os.path.realpath(folder) for folder in folders]
+    return frozenset(map(os.path.realpath, folders))
 
 
 def _follow(path: str) -> tuple[dict[str, str], str]:

@@ -32,13 +32,14 @@ def test_variables_go_in_and_come_back(sandbox: Any) -> None:
     assert execution.values["d"] == {"n": [5, None, True, "é"], "m": 5.0}
 
 
+@pytest.mark.usefixtures("bubblewrap")
 def test_the_traceback_is_the_programs_own() -> None:
     execution = run_python("def f(x):\n    return 1 / x\n\nf(0)", timeout=30)
     assert execution.returncode == 1
     assert execution.feedback.splitlines()[:4] == [
         "It ended with exit code 1.",
         "Traceback (most recent call last):",
-        '  File "program.py", line 4, in <module>',
+        '  File "/candidate/program.py", line 4, in <module>',
         "    f(0)",
     ]
     assert "harness" not in execution.feedback
@@ -49,8 +50,8 @@ def test_the_traceback_is_the_programs_own() -> None:
     ("code", "says"),
     [
         ("x = 1", "the program left no variable 'y'"),
-        ("y = object()", "'y' is a object: what passes is"),
-        ("y = {1: 2}", "keys that are no strings"),
+        ("y = object()", "'y' is a object; only None"),
+        ("y = {1: 2}", "keys that are not strings"),
         ("y = [[{1, 2}]]", "'y' is a set"),
         ("import numpy; y = numpy.array([object()])", "an array of object"),
         ("y = []\ny.append(y)", "RecursionError"),
