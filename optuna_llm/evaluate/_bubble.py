@@ -41,11 +41,13 @@ class Means:
     """What of a sandbox this machine can do.
 
     Attributes:
+        program: The path of bubblewrap.
         seccomp: Whether there is a filter of system calls.
         size: Whether private folders are bounded (bubblewrap 0.7 and later).
         disable_userns: Whether nested user namespaces can be turned off (0.8 and later).
     """
 
+    program: str
     seccomp: bool
     size: bool
     disable_userns: bool
@@ -64,11 +66,16 @@ class Means:
         return tuple(missing)
 
 
-def find_means() -> Means:
-    """What bubblewrap and this machine's kind can do, not yet tried."""
-    run = subprocess.run(["bwrap", "--help"], capture_output=True, text=True, check=False)
+def find_means(program: str) -> Means:
+    """What this bubblewrap and a machine of this kind can do, not yet tried.
+
+    Raises:
+        subprocess.SubprocessError: If it does not even say what it can do.
+    """
+    run = subprocess.run([program, "--help"], capture_output=True, text=True, check=True)
     options = set(re.findall(r"--[a-z-]+", run.stdout + run.stderr))
     return Means(
+        program=program,
         seccomp=bool(_seccomp.assemble_filter()),
         size="--size" in options,
         disable_userns="--disable-userns" in options,
@@ -126,14 +133,8 @@ def _is_mapped(uid: int) -> bool:
 
 
 def _namespaces(uid: int, means: Means, *, drops: bool, network: bool) -> list[str]:
-    parts = [
-        "bwrap",
-        "--die-with-parent",
-        "--new-session",
-        "--as-pid-1",
-        "--hostname",
-        "localhost",
-    ]
+    parts = [means.program, "--die-with-parent", "--new-session", "--as-pid-1"]
+    parts += ["--hostname", "localhost"]
     parts += ["--unshare-ipc", "--unshare-pid", "--unshare-uts", "--unshare-cgroup-try"]
     parts += [] if network else ["--unshare-net"]
     parts += ["--cap-drop", "ALL"]

@@ -171,18 +171,21 @@ def _find() -> tuple[str, Means | None]:
         return _name_lacks(_found), _found
     if sys.platform != "linux":
         return f"bubblewrap is for Linux, and this is {sys.platform}.", None
-    if shutil.which("bwrap") is None:
+    program = shutil.which("bwrap")
+    if program is None:
         return "bubblewrap is not installed (on Debian and Ubuntu: apt install bubblewrap).", None
-    means = _bubble.find_means()
+    try:
+        means = _bubble.find_means(os.path.abspath(program))
+    except (OSError, subprocess.SubprocessError) as error:
+        return f"bubblewrap does not work here: {error}", None
     problem = _try_out(means) and _try_out(means)
-    if problem and means.seccomp:
-        weaker = replace(means, seccomp=False)
-        if not _try_out(weaker):
-            means, problem = weaker, ""
-    if problem:
-        return f"bubblewrap does not work here: {problem}", None
-    _found = means
-    return _name_lacks(means), means
+    if not problem:
+        _found = means
+        return _name_lacks(means), means
+    weaker = replace(means, seccomp=False)
+    if means.seccomp and not _try_out(weaker):
+        return _name_lacks(weaker), weaker
+    return f"bubblewrap does not work here: {problem}", None
 
 
 def _name_lacks(means: Means) -> str:
