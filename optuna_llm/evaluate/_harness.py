@@ -29,14 +29,8 @@ def run(path: str, inputs: str, result: str) -> None:
         inputs: The file with the variables it is given, and the names of those it is to leave.
         result: The file for these.
     """
-    status = _run(path, inputs, result)
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except (AttributeError, OSError, ValueError):
-            status = status or 1
-    # Threads and exit handlers that the candidate has left behind are not waited for.
-    os._exit(status)
+    # Exits as a script does: its threads are waited for, and its exit handlers run.
+    sys.exit(_run(path, inputs, result))
 
 
 def _run(path: str, inputs: str, result: str) -> int:

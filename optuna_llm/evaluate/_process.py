@@ -6,31 +6,21 @@ from collections.abc import Iterator
 import contextlib
 import os
 import re
-import site
-import sys
 import time
-from uuid import uuid4
 
 from optuna_llm.evaluate._cgroup import Group
 from optuna_llm.evaluate._cgroup import open_group
 from optuna_llm.evaluate._folder import open_folder
 from optuna_llm.evaluate._job import Job
 from optuna_llm.evaluate._keyring import leave_session_keyring
-from optuna_llm.evaluate._limits import count_threads
 from optuna_llm.evaluate._records import Execution
 from optuna_llm.evaluate._sandbox import choose_means
 from optuna_llm.evaluate._sandbox import wrap
 from optuna_llm.evaluate._sandbox import Wrapping
 from optuna_llm.evaluate._strays import kill_strays
 from optuna_llm.evaluate._strays import MARK
-from optuna_llm.evaluate._visible import clean_path
-from optuna_llm.evaluate._visible import list_libraries
 from optuna_llm.evaluate._watch import Outcome
 from optuna_llm.evaluate._watch import watch
-
-
-_INHERITED = ("TZ", "SYSTEMROOT", "TEMP", "TMP")
-_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_MAX_THREADS")
 
 
 def run_job(job: Job) -> tuple[Execution, bytes]:
@@ -69,7 +59,7 @@ def run_job(job: Job) -> tuple[Execution, bytes]:
 
 
 def _watch(job: Job, wrapping: Wrapping, group: Group | None) -> Outcome:
-    env = _make_environment(job, wrapping)
+    env = wrapping.environment
 
     def clear() -> None:
         if group is not None:
@@ -88,35 +78,6 @@ def _watch(job: Job, wrapping: Wrapping, group: Group | None) -> Outcome:
         prepare=leave_session_keyring if wrapping.in_bubble else lambda: None,
         clear=clear,
     )
-
-
-def _make_environment(job: Job, wrapping: Wrapping) -> dict[str, str]:
-    """All that a candidate gets to know of the environment: no keys, no tokens."""
-    variables = {name: os.environ[name] for name in _INHERITED if name in os.environ}
-    python = os.path.dirname(clean_path(sys.executable))
-    variables |= {
-        "PATH": os.pathsep.join([python, os.defpath]),
-        "HOME": wrapping.home,
-        # A program means the same whatever the locale of whoever runs it.
-        "LC_ALL": "C.UTF-8",
-        "PYTHONUTF8": "1",
-        "PYTHONDONTWRITEBYTECODE": "1",
-    }
-    if not job.interpreter:
-        variables["OPTUNA_LLM_RESULT"] = wrapping.result
-    if not wrapping.in_bubble:
-        variables[MARK] = uuid4().hex
-    if site.ENABLE_USER_SITE:
-        variables["PYTHONUSERBASE"] = site.getuserbase()
-    if libraries := list_libraries():
-        variables["LD_LIBRARY_PATH"] = ":".join(libraries)
-    threads = count_threads(job.limits)
-    if threads < (os.cpu_count() or 1):
-        variables |= dict.fromkeys(_THREADS, str(threads))
-    if wrapping.limits.get("memory") == "process":
-        # The C library would reserve 64 MB of address space for each thread.
-        variables["MALLOC_ARENA_MAX"] = "2"
-    return variables | dict(job.env)
 
 
 @contextlib.contextmanager

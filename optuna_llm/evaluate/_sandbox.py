@@ -18,12 +18,14 @@ from pathlib import Path
 import shutil
 import subprocess
 import sys
+from uuid import uuid4
 
 from optuna_llm._logging import get_logger
 from optuna_llm.evaluate import _bubble
 from optuna_llm.evaluate import _seccomp
 from optuna_llm.evaluate._bubble import Means
 from optuna_llm.evaluate._cgroup import Group
+from optuna_llm.evaluate._environment import make_environment
 from optuna_llm.evaluate._folder import Folder
 from optuna_llm.evaluate._folder import open_folder
 from optuna_llm.evaluate._job import Job
@@ -32,6 +34,7 @@ from optuna_llm.evaluate._limits import launch
 from optuna_llm.evaluate._limits import scope_limits
 from optuna_llm.evaluate._records import Limits
 from optuna_llm.evaluate._records import Scope
+from optuna_llm.evaluate._strays import MARK
 from optuna_llm.evaluate._visible import clean_path
 
 
@@ -50,8 +53,7 @@ class Wrapping:
         command: The whole command.
         in_bubble: Whether bubblewrap is among it.
         cwd: The folder to start it in.
-        home: The folder that it takes for its home.
-        result: The file that it may leave values in, as it sees it.
+        environment: All of its environment variables.
         limits: What each limit holds for.
         descriptors: To be inherited by the command.
     """
@@ -59,8 +61,7 @@ class Wrapping:
     command: list[str]
     in_bubble: bool
     cwd: Path
-    home: str
-    result: str
+    environment: Mapping[str, str]
     limits: Mapping[str, Scope]
     descriptors: tuple[int, ...]
 
@@ -99,13 +100,13 @@ def wrap(
     scopes = scope_limits(means, group)
     if means is None:
         command = _command(job, str(folder.work), str(folder.ours), str(folder.result))
+        environment = make_environment(job, str(folder.work), str(folder.result), scopes)
         launcher = launch(python, str(folder.ours), job, group, in_bubble=False)
         yield Wrapping(
             command=[*launcher, *command],
             in_bubble=False,
             cwd=folder.work,
-            home=str(folder.work),
-            result=str(folder.result),
+            environment=environment | {MARK: uuid4().hex},
             limits=scopes,
             descriptors=descriptors,
         )
@@ -121,8 +122,7 @@ def wrap(
             command=[*bubble, *launcher, *command],
             in_bubble=True,
             cwd=folder.root,
-            home="/tmp",
-            result=_bubble.RESULT,
+            environment=make_environment(job, "/tmp", _bubble.RESULT, scopes),
             limits=scopes,
             descriptors=(*descriptors, status, *((seccomp,) if means.seccomp else ())),
         )
@@ -206,7 +206,7 @@ def _try_out(means: Means) -> str:
                     pass_fds=wrapping.descriptors,
                     stdin=subprocess.DEVNULL,
                     capture_output=True,
-                    env={},
+                    env=dict(wrapping.environment),
                     timeout=60,
                     check=False,
                 )

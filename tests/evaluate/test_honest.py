@@ -114,6 +114,20 @@ def test_numeric_libraries_start_no_more_threads_than_they_may(processes: int) -
     assert (execution.values, execution.stderr) == ({"y": 8e6}, "")
 
 
+def test_exit_handlers_and_threads_come_to_their_end() -> None:
+    code = """
+import atexit, threading, time
+atexit.register(print, "bye")
+def work():
+    time.sleep(0.1)
+    print("worked")
+threading.Thread(target=work).start()
+y = 1
+"""
+    execution = run_python(code, outputs=["y"], timeout=20)
+    assert (execution.values, execution.stdout) == ({"y": 1}, "worked\nbye\n")
+
+
 def test_another_language_finds_its_own_library() -> None:
     execution = run_script(
         "use POSIX; use List::Util 'sum'; print sum(1, 2), floor(2.5)",

@@ -83,7 +83,11 @@ def test_of_a_project_only_the_python_in_it_is_seen(project: Path, python: str) 
     driver = subprocess.run(
         [str(project / ".venv" / python), "-c", DRIVER, LOOK, json.dumps(paths)],
         cwd=project,
-        env={"PYTHONPATH": os.pathsep.join(packages), "HOME": str(project / "home")},
+        env={
+            "PYTHONPATH": os.pathsep.join(packages),
+            "HOME": str(project / "home"),
+            "LD_LIBRARY_PATH": os.environ.get("LD_LIBRARY_PATH", ""),
+        },
         capture_output=True,
         text=True,
         check=False,
