@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 import contextlib
 from dataclasses import dataclass
+import functools
 import itertools
 import os
 from pathlib import Path
@@ -158,6 +159,7 @@ def _read_pids(folder: Path) -> list[int]:
 def open_group(limits: Limits) -> Iterator[Group | None]:
     """A group with these limits, ended and removed afterwards; None where there can be none."""
     places = find_places()
+    _remove_leftovers(tuple(places))
     group = None
     with contextlib.suppress(OSError):
         group = Group(places, limits) if places else None
@@ -169,9 +171,10 @@ def open_group(limits: Limits) -> Iterator[Group | None]:
             group.close()
 
 
-def remove_leftovers() -> None:
-    """Remove empty groups of processes that were killed before they could."""
-    for place in find_places():
+@functools.cache
+def _remove_leftovers(places: tuple[Place, ...]) -> None:
+    """Remove the empty groups of processes that were killed before they could."""
+    for place in places:
         for folder in place.folder.glob(f"{_PREFIX}*-*"):
             pid = folder.name.removeprefix(_PREFIX).partition("-")[0]
             if pid.isdigit() and not Path("/proc", pid).exists():

@@ -182,9 +182,10 @@ def _find() -> tuple[str, Means | None]:
     if not problem:
         _found = means
         return _name_lacks(means), means
-    weaker = replace(means, seccomp=False)
-    if means.seccomp and not _try_out(weaker):
-        return _name_lacks(weaker), weaker
+    # Installed setuid, bubblewrap cannot turn off what the filter refuses all the same.
+    for weaker in (replace(means, disable_userns=False), replace(means, seccomp=False)):
+        if weaker != means and not _try_out(weaker):
+            return _name_lacks(weaker), weaker
     return f"bubblewrap does not work here: {problem}", None
 
 

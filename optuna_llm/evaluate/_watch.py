@@ -115,8 +115,10 @@ class _Running:
             self._started.put(error)
             return
         self._started.put(process)
-        _wait_unreaped(process)
-        self.ended.set()
+        try:
+            _wait_unreaped(process)
+        finally:
+            self.ended.set()
 
     def process(self) -> subprocess.Popen[bytes]:
         """The process, once it has been started, or why it could not be."""
@@ -132,20 +134,22 @@ class _Running:
             process = self.process()
         except Exception:  # noqa: BLE001 - whatever kept it from starting, there is none
             return
-        # While it is not reaped, its number cannot be another group's.
-        if process.returncode is None and hasattr(os, "killpg"):
+        if not hasattr(os, "killpg"):
+            process.kill()
+        elif process.returncode is None:
+            # Not reaped, so its number cannot be another group's. Popen.kill() would reap it.
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(process.pid, signal.SIGKILL)
-        process.kill()
         self._thread.join()
         process.wait()
 
 
 def _wait_unreaped(process: subprocess.Popen[bytes]) -> None:
     """Wait for the end of a process, and leave it to be reaped where that is possible."""
-    if hasattr(os, "waitid"):
+    try:
         os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
-    else:
+    except (AttributeError, ChildProcessError):
+        # No such call on this platform, or somebody else in this process waits for all children.
         process.wait()
 
 

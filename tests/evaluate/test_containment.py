@@ -395,3 +395,30 @@ def test_neither_a_replaced_scorer_nor_a_search_of_the_stack_finds_the_labels(
     accuracy, _ = sklearn_automl.score(THIEF)
     # What is left is to guess: one digit in ten is a zero.
     assert 0.05 < accuracy < 0.15
+
+
+def test_a_sandbox_that_is_killed_is_a_failure_in_words() -> None:
+    mark = f"mark-{uuid4().hex}"
+    code = "import time\ntime.sleep(100)"
+    killed = threading.Event()
+
+    def kill() -> None:
+        while not killed.wait(0.01):
+            for pid in commands_with(f"OPTUNA_{mark}"):
+                os.kill(pid, 9)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    try:
+        execution = run_script(
+            code,
+            timeout=60,
+            sandbox="require",
+            interpreter=[sys.executable, "-X", f"OPTUNA_{mark}"],
+        )
+    finally:
+        killed.set()
+        killer.join()
+    assert execution.returncode == -9
+    assert not execution.timed_out
+    assert "killed by signal 9" in execution.feedback
