@@ -8,8 +8,8 @@ further ones.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
+import functools
 import os
 from pathlib import Path
 import random
@@ -151,9 +151,11 @@ def _private_folder(path: str, limits: Limits, means: Means) -> list[str]:
     return [*size, "--perms", "1777", "--tmpfs", path]
 
 
-def _mount_system(mounts: Mapping[str, _visible.Mount]) -> list[str]:
+@functools.cache
+def _mount_system(listed: tuple[tuple[str, _visible.Mount], ...]) -> tuple[str, ...]:
     """This Python and the system's programs, read-only."""
-    parts = []
+    mounts = dict(listed)
+    parts: list[str] = []
     made = {"/"}
     for path, (kind, source) in mounts.items():
         # What bubblewrap makes on the way to a mount is for root alone.
@@ -169,7 +171,7 @@ def _mount_system(mounts: Mapping[str, _visible.Mount]) -> list[str]:
             parts += ["--perms", "0755", "--tmpfs", path]
     for path, (kind, _) in mounts.items():
         parts += ["--remount-ro", path] if kind == "hide" else []
-    return parts
+    return tuple(parts)
 
 
 def _link_names(folder: Folder, uid: int, *, network: bool) -> list[str]:

@@ -39,7 +39,7 @@ def make_environment(
         "PYTHONUTF8": "1",
         "PYTHONDONTWRITEBYTECODE": "1",
     }
-    if not job.interpreter:
+    if job.inputs is not None:
         variables["OPTUNA_LLM_RESULT"] = result
     if site.ENABLE_USER_SITE:
         variables["PYTHONUSERBASE"] = site.getuserbase()

@@ -1,8 +1,7 @@
-"""Runs in the candidate's process: gives its code variables, and takes variables back.
+"""Runs a program in the process that the launcher has prepared, as a script or with variables.
 
-A program of its own, copied beside the candidate together with ``_transfer.py``. Nothing it does
-is trusted by the other side, since the candidate can change all of it. It imports little, since
-every candidate waits for it.
+It spares the candidate a second start of Python. Nothing it does is trusted by the other side,
+since the candidate can change all of it. It imports little, since every candidate waits for it.
 """
 
 from __future__ import annotations
@@ -13,37 +12,43 @@ import os
 import sys
 from types import ModuleType
 
-import _transfer  # type: ignore[import-not-found]
-
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
 
-def run(path: str, inputs: str, result: str) -> None:
+def run(path: str, inputs: str = "", result: str = "") -> None:
     """Run a program and leave; the exit code says whether it came to its end.
 
     Args:
         path: The program.
-        inputs: The file with the variables it is given, and the names of those it is to leave.
+        inputs: The file with the variables it is given, and the names of those it is to leave;
+            empty where there are none, so that it is a script like any other.
         result: The file for these.
     """
     # Exits as a script does: its threads are waited for, and its exit handlers run.
-    sys.exit(_run(path, inputs, result))
+    program = ModuleType("__main__")
+    if not inputs:
+        sys.exit(_run(program, path, {}, {}))
+    import transfer  # type: ignore[import-not-found]
 
-
-def _run(path: str, inputs: str, result: str) -> int:
     with open(inputs, "rb") as file:
-        values, objects, wanted = _transfer.unpack(file.read())
+        values, objects, wanted = transfer.unpack(file.read())
+    status = _run(program, path, values, objects)
+    sys.exit(status or _hand_back(vars(program), wanted, result, transfer.pack))
+
+
+def _run(program: ModuleType, path: str, values: dict[str, Any], objects: dict[str, bytes]) -> int:
+    """The exit code of a program that is run as a main module."""
     with open(path, "rb") as file:
         source = file.read()
-    for name in ("_transfer", "harness"):
-        sys.modules.pop(name, None)
     # As `python program.py` would have it.
+    for name in ("transfer", "harness"):
+        sys.modules.pop(name, None)
     sys.argv[:] = [path]
     sys.path[0] = os.path.dirname(path)
-    program = ModuleType("__main__")
     program.__file__ = path
     program.__loader__ = SourceFileLoader("__main__", path)
     vars(program).update(__builtins__=builtins, __cached__=None)
@@ -61,7 +66,7 @@ def _run(path: str, inputs: str, result: str) -> int:
     except BaseException as error:  # noqa: BLE001 - whatever it is, it is told
         _tell(error, path)
         return 1
-    return _hand_back(vars(program), wanted, result)
+    return 0
 
 
 def _exit_status(code: object) -> int:
@@ -72,7 +77,9 @@ def _exit_status(code: object) -> int:
     return 1
 
 
-def _hand_back(names: dict[str, Any], wanted: dict[str, Any], result: str) -> int:
+def _hand_back(
+    names: dict[str, Any], wanted: dict[str, Any], result: str, pack: Callable[..., bytes]
+) -> int:
     missing = [n for n in [*wanted["outputs"], *wanted["keep"]] if n not in names]
     if missing:
         sys.stderr.write(f"NameError: the program left no variable {missing[0]!r}\n")
@@ -80,7 +87,7 @@ def _hand_back(names: dict[str, Any], wanted: dict[str, Any], result: str) -> in
     try:
         values = {name: names[name] for name in wanted["outputs"]}
         kept = {name: _pickle(names[name]) for name in wanted["keep"]}
-        parcel = _transfer.pack(values, kept, {})
+        parcel = pack(values, kept, {})
         sys.stdout.flush()
         with open(result, "wb") as file:
             file.write(parcel)
@@ -103,10 +110,8 @@ def _pickle(value: Any) -> bytes:
 
 
 def _tell(error: BaseException, path: str) -> None:
-    """Print the traceback from the candidate's own first line on."""
-    import traceback
-
+    """Tell of an error from the candidate's own first line on."""
     trace = error.__traceback__
     while trace is not None and trace.tb_frame.f_code.co_filename != path:
         trace = trace.tb_next
-    traceback.print_exception(type(error), error, trace)
+    sys.excepthook(type(error), error.with_traceback(trace), trace)

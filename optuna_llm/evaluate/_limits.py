@@ -66,7 +66,7 @@ def launch(
     """
     # The harness runs in this process, so it needs the packages that a candidate has.
     isolated = ("-I", "-S") if job.interpreter else ()
-    command = [python, *isolated, os.path.join(ours, "launcher.py")]
+    command = [python, *isolated, os.path.join(ours, "launcher.pyc")]
     if os.name != "posix":
         return [*command, "--"]
     settings = [f"group={descriptor}" for descriptor in (group.descriptors if group else ())]

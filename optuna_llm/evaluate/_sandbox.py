@@ -131,7 +131,8 @@ def wrap(
 def _command(job: Job, work: str, ours: str, result: str) -> Sequence[str]:
     program = os.path.join(work, PROGRAM)
     if not job.interpreter:
-        return ["harness", program, os.path.join(ours, "inputs"), result]
+        variables = () if job.inputs is None else (os.path.join(ours, "inputs"), result)
+        return ["harness", program, *variables]
     first = shutil.which(job.interpreter[0])
     first = clean_path(first) if first else job.interpreter[0]
     return [first, *job.interpreter[1:], program]

@@ -65,9 +65,13 @@ def run_script(
         SandboxError: If a sandbox is required and there is none.
         ValueError: If an argument cannot be right.
     """
+    if not interpreter:
+        raise ValueError("interpreter must name a command.")
+    # This Python is started anyway, to set the limits, and goes on with the program.
+    own = tuple(interpreter) == (sys.executable,)
     job = Job(
         program=encode("code", code),
-        interpreter=tuple(interpreter),
+        interpreter=() if own else tuple(interpreter),
         timeout=timeout,
         limits=limits or Limits(),
         sandbox=sandbox,
@@ -76,7 +80,5 @@ def run_script(
         env=dict(env or {}),
         stdin=encode("stdin", stdin),
     )
-    if not job.interpreter:
-        raise ValueError("interpreter must name a command.")
     execution, _ = run_job(job)
     return execution

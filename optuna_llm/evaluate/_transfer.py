@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from typing import Any  # Its import would cost each candidate 2 milliseconds.
 
 
-_DTYPE = re.compile(
-    r"[<>|](b1|[iu][1248]|f(2|4|8|12|16)|c(8|16|24|32)|S\d{1,9}|U\d{1,9}"
-    r"|[mM]8(\[\d{0,9}(Y|M|W|D|h|m|s|ms|us|ns|ps|fs|as)\])?)",
-    re.ASCII,
+# Not compiled before it is used, since that costs each candidate a millisecond.
+_DTYPE = (
+    r"[<>|](b1|[iu][1248]|f(2|4|8|12|16)|c(8|16|24|32)|S[0-9]{1,9}|U[0-9]{1,9}"
+    r"|[mM]8(\[[0-9]{0,9}(Y|M|W|D|h|m|s|ms|us|ns|ps|fs|as)\])?)"
 )
 _MAX_HEAD = 1_000_000
 _MAX_DIMENSIONS = 32
@@ -48,7 +48,7 @@ def pack(values: dict[str, Any], objects: dict[str, bytes], note: dict[str, Any]
     blobs: list[bytes] = []
     for name, value in values.items():
         if is_array(value):
-            if not _DTYPE.fullmatch(value.dtype.str):
+            if not re.fullmatch(_DTYPE, value.dtype.str):
                 raise TypeError(
                     f"{name!r} is an array of {value.dtype}; only arrays of numbers, booleans, "
                     "text, dates and durations can be passed."
@@ -139,7 +139,7 @@ def _parse_float(digits: str) -> float:
 def _read_array(dtype: object, shape: object, data: memoryview) -> Any:
     import numpy
 
-    if not isinstance(dtype, str) or not _DTYPE.fullmatch(dtype):
+    if not isinstance(dtype, str) or not re.fullmatch(_DTYPE, dtype):
         raise ValueError(f"an array of {dtype!r:.50}")
     if not isinstance(shape, list) or len(shape) > _MAX_DIMENSIONS:
         raise ValueError(f"an array of more than {_MAX_DIMENSIONS} dimensions")

@@ -65,7 +65,7 @@ _OF_OTHER_LANGUAGES = (
 )
 
 
-def list_mounts(interpreter: str, *, network: bool) -> Mapping[str, Mount]:
+def list_mounts(interpreter: str, *, network: bool) -> tuple[tuple[str, Mount], ...]:
     """Path to what is mounted there, parents before what lies within them.
 
     Args:
@@ -80,7 +80,9 @@ def list_mounts(interpreter: str, *, network: bool) -> Mapping[str, Mount]:
 
 
 @functools.cache
-def _list_mounts(further: tuple[str, ...], private: frozenset[str]) -> Mapping[str, Mount]:
+def _list_mounts(
+    further: tuple[str, ...], private: frozenset[str]
+) -> tuple[tuple[str, Mount], ...]:
     mounts: dict[str, Mount] = {}
     for path in (*_SYSTEM, *_SHARED, *_SETTINGS, *_python_files(), *further):
         links, real = _follow(path)
@@ -89,7 +91,7 @@ def _list_mounts(further: tuple[str, ...], private: frozenset[str]) -> Mapping[s
             mounts.update({link: ("link", target) for link, target in links.items()})
     for path in private - mounts.keys():
         mounts[path] = ("hide", "")
-    return _prune(mounts)
+    return tuple(_prune(mounts).items())
 
 
 def clean_path(path: str) -> str:
@@ -128,7 +130,7 @@ def _python_files() -> list[str]:
             found += [os.path.join(prefix, name) for name in ("bin", "lib", "share", "ssl")]
     for folder in {os.path.join(sys.base_prefix, "lib"), "/usr/local/lib"}:
         with contextlib.suppress(OSError):
-            found += [entry.path for entry in os.scandir(folder) if ".so" in entry.name]
+            found += [entry.path for entry in os.scandir(folder) if ".so." in f"{entry.name}."]
     return [path for path in found if path]
 
 

@@ -123,7 +123,7 @@ def test_of_conda_the_packages_are_seen_and_not_its_settings(
         monkeypatch.setattr(sys, name, str(tmp_path))
     _visible._list_mounts.cache_clear()
     try:
-        mounts = _visible.list_mounts(sys.executable, network=False)
+        mounts = dict(_visible.list_mounts(sys.executable, network=False))
     finally:
         _visible._list_mounts.cache_clear()
     seen = {str(Path(path).relative_to(tmp_path)) for path in mounts if str(tmp_path) in path}
