@@ -143,7 +143,7 @@ def _settings(place: Place, limits: Limits) -> dict[str, str]:
     memory = "memory.max" if place.version == 2 else "memory.limit_in_bytes"
     settings = {
         "memory": (memory, str(limits.memory)),
-        "pids": ("pids.max", str(limits.processes)),
+        "pids": ("pids.max", str(limits.processes + 1)),  # The launcher is one.
     }
     return dict(settings[controller] for controller in place.controllers)
 

@@ -7,7 +7,7 @@ A program of its own that imports as little as it can, since every candidate wai
 ``group`` is a descriptor of a ``cgroup.procs`` to join, ``RLIMIT_*`` a limit, ``uid`` the user to
 become. With ``status``, a descriptor, the candidate runs as a child and its wait status is written
 there: a sandbox reports a signal as an exit code of 128 and more, which a program may also return.
-The command ``harness`` runs a program with variables in this process (see ``_harness.py``).
+The command ``harness`` runs a Python program in this process (see ``_harness.py``).
 """
 
 from __future__ import annotations
@@ -22,6 +22,11 @@ def main() -> None:
     pairs = [part.partition("=") for part in sys.argv[1:end]]
     settings = [(name, value) for name, _, value in pairs]
     command = sys.argv[end + 1 :]
+    try:
+        # This process too: a candidate of the same user could make it work for it.
+        restrict(settings)
+    except OSError as error:
+        leave(f"limits cannot be set: {error}")
     status = [int(value) for name, value in settings if name == "status"]
     if not status:
         become(settings, command)
@@ -37,34 +42,14 @@ def main() -> None:
     os._exit(128 + os.WTERMSIG(code) if os.WIFSIGNALED(code) else os.WEXITSTATUS(code))
 
 
-def become(settings: list[tuple[str, str]], command: list[str]) -> None:
-    """Turn this process into the candidate; does not return."""
-    try:
-        restrict(settings)
-        if command[0] == "harness":
-            import harness  # type: ignore[import-not-found]
-
-            harness.run(*command[1:])
-        os.execvp(command[0], command)
-    except OSError as error:
-        sys.stderr.write(f"The candidate could not be started: {error}: {command[0]}\n")
-        sys.stderr.flush()
-    os._exit(127)
-
-
 def restrict(settings: list[tuple[str, str]]) -> None:
-    """Join groups, set limits, and give up privileges, in this order."""
+    """Join groups and set limits."""
     for name, value in settings:
         if name == "group":
             os.write(int(value), b"0")
             os.close(int(value))
         elif name.startswith("RLIMIT_"):
             limit(name, int(value))
-    for name, value in settings:
-        if name == "uid":
-            os.setgroups([])
-            os.setresgid(int(value), int(value), int(value))
-            os.setresuid(int(value), int(value), int(value))
 
 
 def limit(name: str, value: int) -> None:
@@ -76,6 +61,30 @@ def limit(name: str, value: int) -> None:
     if hard != resource.RLIM_INFINITY:
         value = min(value, hard)
     resource.setrlimit(kind, (value, value))
+
+
+def become(settings: list[tuple[str, str]], command: list[str]) -> None:
+    """Turn this process into the candidate; does not return."""
+    try:
+        for name, value in settings:
+            if name == "uid":
+                os.setgroups([])
+                os.setresgid(int(value), int(value), int(value))
+                os.setresuid(int(value), int(value), int(value))
+        if command[0] == "harness":
+            import harness  # type: ignore[import-not-found]
+
+            harness.run(*command[1:])
+        os.execvp(command[0], command)
+    except OSError as error:
+        leave(f"{error}: {command[0]}")
+
+
+def leave(problem: str) -> None:
+    """Exit as a shell does that cannot start a command."""
+    sys.stderr.write(f"The candidate could not be started: {problem}\n")
+    sys.stderr.flush()
+    os._exit(127)
 
 
 if __name__ == "__main__":
