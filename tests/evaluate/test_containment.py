@@ -422,3 +422,26 @@ def test_a_sandbox_that_is_killed_is_a_failure_in_words() -> None:
     assert execution.returncode == -9
     assert not execution.timed_out
     assert "killed by signal 9" in execution.feedback
+
+
+def test_it_does_not_outlive_the_process_that_runs_it() -> None:
+    mark = f"mark-{uuid4().hex}"
+    parent = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            "import sys; from optuna_llm.evaluate import run_script\n"
+            "run_script('import time; time.sleep(100)', timeout=100, sandbox='require', "
+            f"interpreter=[sys.executable, '-X', 'OPTUNA_{mark}'])",
+        ]
+    )
+    try:
+        # Two of bubblewrap, the launcher's and its own.
+        deadline = time.monotonic() + 60
+        while len(commands_with(f"OPTUNA_{mark}")) < 4 and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert len(commands_with(f"OPTUNA_{mark}")) == 4
+    finally:
+        parent.kill()
+        parent.wait()
+    assert wait_until_gone(f"OPTUNA_{mark}")

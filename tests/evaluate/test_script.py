@@ -11,6 +11,7 @@ import optuna
 import pytest
 
 from optuna_llm.evaluate import _sandbox
+from optuna_llm.evaluate import _seccomp
 from optuna_llm.evaluate import Limits
 from optuna_llm.evaluate import run_python
 from optuna_llm.evaluate import run_script
@@ -181,6 +182,30 @@ def test_a_bubblewrap_that_fails_for_a_while_is_used_once_it_works(
     assert not run_script("pass", timeout=20).contained
     fails.unlink()
     assert run_script("pass", timeout=20).contained
+
+
+@pytest.mark.usefixtures("bubblewrap")
+def test_an_incomplete_sandbox_is_used_but_does_not_count_as_contained(
+    monkeypatch: pytest.MonkeyPatch, logs: pytest.LogCaptureFixture
+) -> None:
+    machine = os.uname_result(("Linux", "here", "6.1.0", "", "riscv64"))
+    monkeypatch.setattr(os, "uname", lambda: machine)
+    monkeypatch.setattr(_sandbox, "_found", None)
+    monkeypatch.setattr(_sandbox, "_warned", set())
+    _seccomp.assemble_filter.cache_clear()
+    try:
+        executions = [
+            run_script("import os; print(os.listdir('/'))", timeout=20) for _ in range(2)
+        ]
+        assert executions[0].ok
+        assert "home" not in executions[0].stdout
+        assert not executions[0].contained
+        assert [record.levelname for record in logs.records] == ["WARNING"]
+        assert "no filter of system calls" in logs.text
+        with pytest.raises(SandboxError, match="no filter of system calls"):
+            run_script("pass", timeout=20, sandbox="require")
+    finally:
+        _seccomp.assemble_filter.cache_clear()
 
 
 @pytest.mark.parametrize(
