@@ -1,9 +1,8 @@
-"""The command line of bubblewrap for one run.
+"""Builds the command line of bubblewrap for one run.
 
-Namespaces of its own for all that Linux has them for; a root that holds what ``_visible`` names,
-read-only; private and bounded folders to write to; a seccomp filter. Run by root, the candidate
-becomes a user that no account has; run by anybody else, it is in a user namespace that allows no
-further ones.
+A run gets new namespaces, a read-only root with what ``_visible`` lists, bounded private folders
+to write to, and a seccomp filter. Started by root, the candidate becomes a user without an
+account; started by anyone else, it is in a user namespace that allows no nested ones.
 """
 
 from __future__ import annotations

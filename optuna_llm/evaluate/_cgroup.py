@@ -1,9 +1,9 @@
 """A control group for one run: memory and processes of everything it starts, together.
 
-Limits of a process can be multiplied by starting more of them, and do not count shared memory or
-files in memory; only a control group bounds those. It takes a part of the group tree that this
-user may write to: with cgroup v2 the group that this process's group is in (so it is in a session
-of systemd's user manager, or run by root), with v1 this process's own groups (root's).
+Resource limits hold for one process: a candidate multiplies them by forking, and they ignore
+shared memory and tmpfs. Only a control group bounds the whole tree. It needs a part of the
+hierarchy that this user may write to: with cgroup v2 the parent of this process's group (as in a
+session of systemd's user manager, or as root), with v1 this process's own groups (as root).
 """
 
 from __future__ import annotations

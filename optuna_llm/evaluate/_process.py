@@ -1,4 +1,4 @@
-"""Running one job to its end, and all that it has started with it."""
+"""Runs one job, from its temporary folder to its result."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def run_job(job: Job) -> tuple[Execution, bytes]:
             )
             return execution, folder.read_result(job.limits.result)
     except OSError as error:
-        # The machine's fault (a full disk, no more processes), told like the candidate's own.
+        # The machine's fault, such as a full disk; still a value, not an exception.
         said = f"The run could not be set up: {error}"
         seconds = time.monotonic() - began
         return Execution(1, "", said, seconds, False, contained, {}, job.timeout), b""

@@ -1,7 +1,7 @@
-"""What stands between a candidate and this machine: a sandbox, or limits only.
+"""Chooses between a sandbox and mere limits, and builds the command for either.
 
-With bubblewrap a candidate sees what ``_visible`` names and what it is handed; no other process,
-no network, no key ring. Without it there are limits only, which is no sandbox, and is said.
+With bubblewrap, a candidate sees only what ``_visible`` lists and what it is handed, and has no
+network. Without it there are only limits; that is not a sandbox, and a warning says so.
 """
 
 from __future__ import annotations
@@ -155,7 +155,7 @@ def _filter(means: Means) -> Iterator[int]:
 
 
 def find_problem() -> str:
-    """Why there is no sandbox, or what it lacks, on this machine; empty where all is well."""
+    """Why this machine has no sandbox, or what its sandbox lacks; empty if it is complete."""
     return _find()[0]
 
 
@@ -163,9 +163,9 @@ _found: Means | None = None
 
 
 def _find() -> tuple[str, Means | None]:
-    """What is wrong, and what can be used all the same.
+    """What is wrong with the sandbox, and which sandbox can be used nevertheless.
 
-    Only a success is remembered: a trial may fail for a moment's lack of memory or processes.
+    Only success is cached: a probe can fail because memory or processes are short for a moment.
     """
     global _found
     if _found is not None:
@@ -195,7 +195,7 @@ def _name_lacks(means: Means) -> str:
 
 
 def _try_out(means: Means) -> str:
-    """What goes wrong in a sandbox of this kind; empty where nothing does."""
+    """Why a probe in such a sandbox fails; empty if it succeeds."""
     python = (clean_path(sys.executable), "-I", "-S")
     job = Job(b"", python, 60.0, Limits(), "require", False, {})
     reading, writing = os.pipe()
@@ -225,7 +225,7 @@ _warned: set[str] = set()
 
 
 def _warn_once(problem: str, means: Means | None) -> None:
-    """Warn, but once; a warning that nobody could see does not count."""
+    """Warn once; a warning that the log level suppresses does not count."""
     if problem in _warned or not _logger.isEnabledFor(logging.WARNING):
         return
     _warned.add(problem)

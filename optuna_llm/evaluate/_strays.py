@@ -1,7 +1,7 @@
-"""Finding and ending what a candidate has started, where no sandbox ends with it.
+"""Finds and kills the processes that a candidate left behind, where there is no sandbox.
 
-Every process of a run has a mark in its environment, so that one which has left its session is
-found. A candidate that means to can take the mark off: this is tidiness, not containment.
+Every process of a run carries a mark in its environment, so it is found even in a session of its
+own. A hostile candidate can remove the mark: this is tidying up, not containment.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ _GRACE = 5.0
 
 
 def kill_strays(mark: str) -> None:
-    """End the processes that bear a mark."""
+    """Kill the processes that carry a mark."""
     if sys.platform != "linux":
         return
-    # Until twice there is none, since one may be starting another while it is looked at.
+    # Until two scans in a row find none, since a process may fork during a scan.
     clean = 0
     deadline = time.monotonic() + _GRACE
     while clean < 2 and time.monotonic() < deadline:
@@ -42,7 +42,7 @@ def _kill_marked(mark: str) -> bool:
                 continue
             process = os.pidfd_open(int(entry.name))
             try:
-                # Looked at again, since until it was opened it may have become another.
+                # Checked again: before it was opened, its ID may have been reused.
                 if needle in environ.read_bytes():
                     signal.pidfd_send_signal(process, signal.SIGKILL)
                     found = True

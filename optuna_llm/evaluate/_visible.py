@@ -1,7 +1,7 @@
 """The files that a candidate sees: this Python with its packages, and the system's programs.
 
-Named one by one, so that nothing is seen because it lies beside them: a project in ``/usr/src``, a
-virtual environment's ``pip.conf`` or the project around it, conda's stored variables.
+Each is listed by itself, so that nothing is exposed only because it lies next to them: a project
+in ``/usr/src``, the project around a virtual environment, its ``pip.conf``, conda's variables.
 """
 
 from __future__ import annotations

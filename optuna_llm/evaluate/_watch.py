@@ -1,4 +1,4 @@
-"""One process from its start to its end: fed, read, timed, and ended with its group."""
+"""Starts one process, feeds it, reads its output, and kills it with its group when it is due."""
 
 from __future__ import annotations
 
@@ -93,10 +93,11 @@ def watch(
 
 
 class _Running:
-    """A process with a thread that starts it and waits for it.
+    """A process, with a thread that starts it and waits for it.
 
-    The thread lives as long as the process: bubblewrap ends with the thread that has started it.
-    It is woken by the end itself, where ``Popen.wait(timeout)`` looks every 50 milliseconds.
+    The thread must live as long as the process, since ``--die-with-parent`` kills bubblewrap when
+    the thread that started it exits. Unlike ``Popen.wait(timeout)``, which polls every 50
+    milliseconds, the thread notices the end at once.
     """
 
     def __init__(self, start: Callable[[], subprocess.Popen[bytes]]) -> None:
@@ -132,12 +133,12 @@ class _Running:
         """End the process and its group, and reap it."""
         try:
             process = self.process()
-        except Exception:  # noqa: BLE001 - whatever kept it from starting, there is none
+        except Exception:  # noqa: BLE001 - it could not be started, for whatever reason
             return
         if not hasattr(os, "killpg"):
             process.kill()
         elif process.returncode is None:
-            # Not reaped, so its number cannot be another group's. Popen.kill() would reap it.
+            # It has not been reaped, so its ID cannot have been reused. Popen.kill() might reap.
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(process.pid, signal.SIGKILL)
         self._thread.join()
