@@ -36,7 +36,11 @@ def run_job(job: Job) -> tuple[Execution, bytes]:
     contained = job.sandbox == "container" or (means is not None and not means.lacks)
     began = time.monotonic()
     try:
-        with open_folder() as folder, open_group(job.limits) as group, _pipe() as (status, report):
+        with (
+            open_folder() as folder,
+            open_group(job.limits, in_bubble=means is not None) as group,
+            _pipe() as (status, report),
+        ):
             folder.lay_out(job, copy=means is None)
             with wrap(job, folder, means, group, report) as wrapping:
                 outcome = _watch(job, wrapping, group)
