@@ -1,5 +1,6 @@
-"""Evaluating what a model wrote: running programs as a stranger's, rating texts."""
+"""Evaluating what a model wrote: running programs that are not trusted, rating texts."""
 
+from optuna_llm.evaluate._function import run_function
 from optuna_llm.evaluate._judge import Judge
 from optuna_llm.evaluate._judge import parse_score
 from optuna_llm.evaluate._judge import Rating
@@ -21,6 +22,7 @@ __all__ = [
     "Rating",
     "SandboxError",
     "parse_score",
+    "run_function",
     "run_python",
     "run_script",
 ]

@@ -1,51 +1,85 @@
-"""Runs in the candidate's process: gives its code variables, and takes variables back.
+"""Runs a program in the process that the launcher has prepared, as a script or with variables.
 
-A program of its own, copied beside the candidate together with ``_transfer.py``. Nothing it does
-is trusted by the other side, since the candidate can change all of it. It imports little, for each
-candidate waits for it.
+It spares the candidate a second start of Python. Nothing it does is trusted by the other side,
+since the candidate can change all of it. It imports little, since every candidate waits for it.
 """
 
 from __future__ import annotations
 
+import builtins
+from importlib.machinery import SourceFileLoader
 import os
-import pickle
 import sys
 from types import ModuleType
-
-import _transfer  # type: ignore[import-not-found]
 
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
-FILE = "program.py"
+
+def run(path: str, inputs: str = "", result: str = "") -> None:
+    """Run a program and leave; the exit code says whether it came to its end.
+
+    Args:
+        path: The program.
+        inputs: The file with the variables it is given, and the names of those it is to leave;
+            empty where there are none, so that it is a script like any other.
+        result: The file for these.
+    """
+    # Exits as a script does: its threads are waited for, and its exit handlers run.
+    program = ModuleType("__main__")
+    if not inputs:
+        sys.exit(_run(program, path, {}, {}))
+    import transfer  # type: ignore[import-not-found]
+
+    with open(inputs, "rb") as file:
+        values, objects, wanted = transfer.unpack(file.read())
+    status = _run(program, path, values, objects)
+    sys.exit(status or _hand_back(vars(program), wanted, result, transfer.pack))
 
 
-def main() -> int:
-    """Run the program; the exit code says whether it came to its end."""
-    here = os.path.dirname(os.path.abspath(__file__))
-    sys.path.remove(here)
-    with open(os.path.join(here, "inputs"), "rb") as file:
-        inputs, objects, wanted = _transfer.unpack(file.read())
-    with open(os.path.join(here, FILE), encoding="utf-8", errors="surrogateescape") as file:
+def _run(program: ModuleType, path: str, values: dict[str, Any], objects: dict[str, bytes]) -> int:
+    """The exit code of a program that is run as a main module."""
+    with open(path, "rb") as file:
         source = file.read()
-    # A main module of its own, where its classes are found by their names, and ours are not.
-    sys.modules["__main__"] = program = ModuleType("__main__")
+    # As `python program.py` would have it.
+    for name in ("transfer", "harness"):
+        sys.modules.pop(name, None)
+    sys.argv[:] = [path]
+    sys.path[0] = os.path.dirname(path)
+    program.__file__ = path
+    program.__loader__ = SourceFileLoader("__main__", path)
+    vars(program).update(__builtins__=builtins, __cached__=None)
+    sys.modules["__main__"] = program
     try:
-        vars(program).update({name: pickle.loads(data) for name, data in objects.items()})
-        vars(program).update(inputs)
-        exec(compile(source, FILE, "exec"), vars(program))
+        if objects:
+            import pickle
+
+            vars(program).update({name: pickle.loads(data) for name, data in objects.items()})
+        vars(program).update(values)
+        exec(compile(source, path, "exec", dont_inherit=True), vars(program))
     except SystemExit as error:
         if error.code:
-            raise
+            return _exit_status(error.code)
     except BaseException as error:  # noqa: BLE001 - whatever it is, it is told
-        _tell(error, source)
+        _tell(error, path)
         return 1
-    return _hand_back(vars(program), wanted)
+    return 0
 
 
-def _hand_back(names: dict[str, Any], wanted: dict[str, Any]) -> int:
+def _exit_status(code: object) -> int:
+    """The exit code of a program that calls ``sys.exit(code)``."""
+    if isinstance(code, int):
+        return code & 0xFF
+    sys.stderr.write(f"{code}\n")
+    return 1
+
+
+def _hand_back(
+    names: dict[str, Any], wanted: dict[str, Any], result: str, pack: Callable[..., bytes]
+) -> int:
     missing = [n for n in [*wanted["outputs"], *wanted["keep"]] if n not in names]
     if missing:
         sys.stderr.write(f"NameError: the program left no variable {missing[0]!r}\n")
@@ -53,13 +87,13 @@ def _hand_back(names: dict[str, Any], wanted: dict[str, Any]) -> int:
     try:
         values = {name: names[name] for name in wanted["outputs"]}
         kept = {name: _pickle(names[name]) for name in wanted["keep"]}
-        parcel = _transfer.pack(values, kept, {"done": True})
+        parcel = pack(values, kept, {})
+        sys.stdout.flush()
+        with open(result, "wb") as file:
+            file.write(parcel)
     except Exception as error:  # noqa: BLE001 - an object's own code may run here
         sys.stderr.write(f"{type(error).__name__}: {error}\n")
         return 1
-    sys.stdout.flush()
-    with open(os.environ["OPTUNA_LLM_RESULT"], "wb") as file:
-        file.write(parcel)
     return 0
 
 
@@ -68,26 +102,16 @@ def _pickle(value: Any) -> bytes:
     try:
         import cloudpickle  # type: ignore[import-not-found, import-untyped, unused-ignore]
     except ImportError:
+        import pickle
+
         return pickle.dumps(value)
     data: bytes = cloudpickle.dumps(value)
     return data
 
 
-def _tell(error: BaseException, source: str) -> None:
-    """The traceback from the candidate's own first line on."""
-    import linecache
-    import traceback
-
-    linecache.cache[FILE] = (len(source), None, source.splitlines(keepends=True), FILE)
+def _tell(error: BaseException, path: str) -> None:
+    """Tell of an error from the candidate's own first line on."""
     trace = error.__traceback__
-    while trace is not None and trace.tb_frame.f_code.co_filename != FILE:
+    while trace is not None and trace.tb_frame.f_code.co_filename != path:
         trace = trace.tb_next
-    traceback.print_exception(type(error), error, trace)
-
-
-if __name__ == "__main__":
-    status = main()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    # Threads and exit handlers that the candidate has left behind are not waited for.
-    os._exit(status)
+    sys.excepthook(type(error), error.with_traceback(trace), trace)

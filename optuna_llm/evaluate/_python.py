@@ -6,18 +6,20 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import field
-from dataclasses import replace
-from pathlib import Path
+import os
 import pickle
-import sys
 from typing import Any
 
-from optuna_llm.evaluate import _transfer
-from optuna_llm.evaluate._process import run_command
+from optuna_llm.evaluate._job import check_files
+from optuna_llm.evaluate._job import encode
+from optuna_llm.evaluate._job import Files
+from optuna_llm.evaluate._job import Job
+from optuna_llm.evaluate._job import Sandbox
+from optuna_llm.evaluate._process import run_job
 from optuna_llm.evaluate._records import Execution
 from optuna_llm.evaluate._records import Limits
-from optuna_llm.evaluate._sandbox import FOLDER
-from optuna_llm.evaluate._sandbox import Sandbox
+from optuna_llm.evaluate._transfer import pack
+from optuna_llm.evaluate._transfer import unpack
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,7 @@ def run_python(
     keep: Sequence[str] = (),
     kept: Kept | None = None,
     unpickle_unsafely: Sequence[str] = (),
+    files: Files | str | os.PathLike[str] | None = None,
     env: Mapping[str, str] | None = None,
     limits: Limits | None = None,
     sandbox: Sandbox = "auto",
@@ -80,7 +83,8 @@ def run_python(
         unpickle_unsafely: Names of variables that it leaves, brought back as objects. DANGER:
             to unpickle is to run the candidate's code in this process, with your files, keys
             and network. For code that you have written yourself.
-        env: See :func:`run_script`, as for the arguments that follow.
+        files: What it finds beside itself; see :func:`run_script`, as for what follows.
+        env: Environment variables for it.
         limits: The limits.
         sandbox: The sandbox.
         network: Whether the network may be used.
@@ -96,35 +100,56 @@ def run_python(
     """
     limits = limits or Limits()
     wanted = {"outputs": list(outputs), "keep": [*keep, *unpickle_unsafely]}
-    here = Path(__file__).parent
-    files = {
-        "harness.py": (here / "_harness.py").read_bytes(),
-        "_transfer.py": (here / "_transfer.py").read_bytes(),
-        "program.py": code.encode("utf-8", "surrogateescape"),
-        "inputs": _transfer.pack(dict(inputs or {}), dict((kept or Kept({})).objects), wanted),
-    }
-    execution, parcel = run_command(
-        [sys.executable, f"{FOLDER}/harness.py"],
-        files,
+    job = Job(
+        program=encode("code", code),
+        interpreter=(),
         timeout=timeout,
         limits=limits,
         sandbox=sandbox,
         network=network,
-        env=env,
+        files=check_files(files),
+        env=dict(env or {}),
+        inputs=pack(dict(inputs or {}), dict((kept or Kept({})).objects), wanted),
     )
+    execution, parcel = run_job(job)
     fields = vars(execution)
     if not execution.ok:
         return PythonExecution(**fields)
-    failure = PythonExecution(**fields | {"returncode": 1})
-    if len(parcel) > limits.result:
-        return replace(failure, stderr=f"The values take more than {limits.result:,} bytes.")
     try:
-        values, objects, _ = _transfer.unpack(parcel)
-    except ValueError:
-        return replace(failure, stderr="The program ended before it could hand back its values.")
-    if set(outputs) - values.keys() or set(wanted["keep"]) - objects.keys():
-        return replace(failure, stderr="The program handed back other values than asked for.")
-    opened = {name: pickle.loads(objects.pop(name)) for name in unpickle_unsafely}
-    return PythonExecution(
-        **fields, values={n: values[n] for n in outputs} | opened, kept=Kept(objects)
+        values, objects = _open_parcel(parcel, wanted, limits.result)
+        opened = {name: _unpickle(name, objects.pop(name)) for name in unpickle_unsafely}
+    except ValueError as error:
+        said = f"{execution.stderr.rstrip()}\n{error}\n".lstrip()
+        return PythonExecution(**fields | {"returncode": 1, "stderr": said})
+    return PythonExecution(**fields, values=values | opened, kept=Kept(objects))
+
+
+def _open_parcel(
+    parcel: bytes, wanted: Mapping[str, Sequence[str]], limit: int
+) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """The values and objects that a program was asked for, from what it has left.
+
+    Raises:
+        ValueError: If it has left something else, in words for the model.
+    """
+    if len(parcel) > limit:
+        raise ValueError(f"The values take more than {limit:,} bytes.")
+    if not parcel:
+        raise ValueError("The program ended before it could hand back its values.")
+    try:
+        values, objects, _ = unpack(parcel, limit=limit)
+    except ValueError as error:
+        raise ValueError(f"The program could not hand back its values: {error}") from error
+    if set(wanted["outputs"]) - values.keys() or set(wanted["keep"]) - objects.keys():
+        raise ValueError("The program did not hand back the values that were asked for.")
+    return (
+        {name: values[name] for name in wanted["outputs"]},
+        {name: objects[name] for name in wanted["keep"]},
     )
+
+
+def _unpickle(name: str, data: bytes) -> Any:
+    try:
+        return pickle.loads(data)
+    except Exception as error:
+        raise ValueError(f"{name!r} could not be unpickled: {error!r}.") from error

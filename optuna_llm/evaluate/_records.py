@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from dataclasses import field
+from typing import Literal
+from typing import TypeAlias
 
 from optuna_llm._quoting import shorten
 
 
 _MAX_TOLD = 1_200
 
+Scope: TypeAlias = Literal["tree", "process", "none"]
+
 
 @dataclass(frozen=True)
 class Limits:
-    """What a candidate's processes may use, beside the wall time that each call names.
+    """What a candidate's processes may use, besides the wall time that each call names.
 
     Attributes:
-        memory: Bytes of address space of one process.
+        memory: Bytes of memory of all processes together where a control group can be made;
+            elsewhere bytes of address space of each process. ``Execution.limits`` says which.
         processes: Processes and threads at a time.
-        file_size: Bytes of one file; of a private ``/tmp`` all files together.
+        file_size: Bytes of one file; in a sandbox also of all files in ``/tmp``, in ``/dev/shm``
+            and in the candidate's folder, each.
         cpu_seconds: CPU time of one process; None is the wall time on all cores.
         output: Bytes of standard output, and of standard error, that are kept: the last ones.
         result: Bytes of the values that ``run_python`` brings back.
@@ -47,9 +55,10 @@ class Execution:
         stderr: The end of what it wrote to standard error.
         seconds: Wall time from its start until all of it was gone.
         timed_out: Whether it was stopped at its time limit.
-        contained: Whether it ran in a sandbox (or in a container that was said to be one):
-            without network, with a read-only file system and away from the user's files.
-        missing: Names of the :class:`Limits` that could not be set on this platform.
+        contained: Whether it ran in a sandbox that keeps every promise of ``docs/security.md``
+            (or in a container that was said to be one).
+        limits: Name in :class:`Limits` to what the limit holds for: "tree" is all processes
+            together, "process" each on its own, "none" that it could not be set here.
         timeout: The time limit it ran with, in seconds.
     """
 
@@ -59,7 +68,7 @@ class Execution:
     seconds: float
     timed_out: bool
     contained: bool
-    missing: tuple[str, ...] = ()
+    limits: Mapping[str, Scope] = field(default_factory=dict)
     timeout: float = 0.0
 
     @property
@@ -68,8 +77,13 @@ class Execution:
         return self.returncode == 0 and not self.timed_out
 
     @property
+    def missing(self) -> tuple[str, ...]:
+        """Names of the :class:`Limits` that could not be set on this platform."""
+        return tuple(name for name, scope in self.limits.items() if scope == "none")
+
+    @property
     def feedback(self) -> str:
-        """Words on the run, fit for ``report_feedback``: what it said, or why it failed."""
+        """A description of the run for ``report_feedback``: its output, or why it failed."""
         said = "\n".join(part.strip() for part in (self.stdout, self.stderr) if part.strip())
         told = shorten(said, _MAX_TOLD)
         if self.timed_out:

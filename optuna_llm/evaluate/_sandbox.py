@@ -1,53 +1,44 @@
-"""What stands between a candidate and this machine: bubblewrap, and limits.
+"""Chooses between a sandbox and mere limits, and builds the command for either.
 
-With bubblewrap a candidate sees the system's programs and this Python's packages, read-only; a
-private ``/tmp``; no other process, no network and no other file. Run by root, it is another user
-inside. Without bubblewrap there are limits only, which is no sandbox, and is said.
+With bubblewrap, a candidate sees only what ``_visible`` lists and what it is handed, and has no
+network. Without it there are only limits; that is not a sandbox, and a warning says so.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from collections.abc import Mapping
 from collections.abc import Sequence
+import contextlib
 from dataclasses import dataclass
-import functools
+from dataclasses import replace
+import logging
 import os
 from pathlib import Path
-import random
 import shutil
-import site
 import subprocess
 import sys
-from typing import Literal
-from typing import TypeAlias
+from uuid import uuid4
 
 from optuna_llm._logging import get_logger
+from optuna_llm.evaluate import _bubble
+from optuna_llm.evaluate import _seccomp
+from optuna_llm.evaluate._bubble import Means
+from optuna_llm.evaluate._cgroup import Group
+from optuna_llm.evaluate._environment import make_environment
+from optuna_llm.evaluate._folder import Folder
+from optuna_llm.evaluate._folder import open_folder
+from optuna_llm.evaluate._job import Job
+from optuna_llm.evaluate._job import PROGRAM
+from optuna_llm.evaluate._limits import launch
+from optuna_llm.evaluate._limits import scope_limits
 from optuna_llm.evaluate._records import Limits
+from optuna_llm.evaluate._records import Scope
+from optuna_llm.evaluate._strays import MARK
+from optuna_llm.evaluate._visible import clean_path
 
 
 _logger = get_logger(__name__)
-
-Sandbox: TypeAlias = Literal["auto", "require", "container", "none"]
-
-FOLDER = "/candidate"
-"""Where a candidate finds its files. Outside of a sandbox it is a temporary folder."""
-
-_SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/nix/store")
-_SETTINGS = (
-    "/etc/alternatives",
-    "/etc/ca-certificates",
-    "/etc/fonts",
-    "/etc/group",
-    "/etc/hosts",
-    "/etc/ld.so.cache",
-    "/etc/localtime",
-    "/etc/nsswitch.conf",
-    "/etc/passwd",
-    "/etc/pki",
-    "/etc/resolv.conf",
-    "/etc/ssl",
-)
-_STRANGERS = range(61_184, 65_520)
-"""User numbers that no account has (systemd keeps them for services without one)."""
 
 
 class SandboxError(RuntimeError):
@@ -56,182 +47,194 @@ class SandboxError(RuntimeError):
 
 @dataclass(frozen=True)
 class Wrapping:
-    """How a command is to be started.
+    """How a job is to be started.
 
     Attributes:
-        command: The command with what stands before it.
+        command: The whole command.
         in_bubble: Whether bubblewrap is among it.
-        contained: Whether it counts as contained, in this sandbox or in the user's.
-        missing: Names of the limits that cannot be set.
-        home: The folder it may write to.
-        result: The file it may leave values in.
+        cwd: The folder to start it in.
+        environment: All of its environment variables.
+        limits: What each limit holds for.
+        descriptors: To be inherited by the command.
     """
 
     command: list[str]
     in_bubble: bool
-    contained: bool
-    missing: tuple[str, ...]
-    home: str
-    result: str
+    cwd: Path
+    environment: Mapping[str, str]
+    limits: Mapping[str, Scope]
+    descriptors: tuple[int, ...]
 
 
-def wrap(
-    command: Sequence[str],
-    root: Path,
-    *,
-    limits: Limits,
-    seconds: float,
-    sandbox: Sandbox,
-    network: bool,
-) -> Wrapping:
-    """Put a command into a sandbox, or behind limits where there is none.
-
-    Args:
-        command: The command; paths that begin with ``FOLDER`` mean its own files.
-        root: The folder that holds these files as ``files``, and a file ``result``.
-        limits: What it may use.
-        seconds: Its wall time.
-        sandbox: "auto", "require", "container" or "none".
-        network: Whether it may use the network.
+def choose_means(sandbox: str) -> Means | None:
+    """What the sandbox to use consists of; None for limits only.
 
     Raises:
-        SandboxError: If a sandbox is required and there is none.
-        ValueError: If ``sandbox`` is another word.
+        SandboxError: If a sandbox is required, and it is not there in full.
     """
-    if sandbox not in ("auto", "require", "container", "none"):
-        raise ValueError(f"sandbox must be auto, require, container or none: {sandbox!r}.")
-    problem = find_problem() if sandbox in ("auto", "require") else ""
+    if sandbox in ("container", "none"):
+        return None
+    problem, means = _find()
     if sandbox == "require" and problem:
         raise SandboxError(f"There is no sandbox: {problem}")
-    if sandbox in ("auto", "require") and not problem:
-        inner = _limit(limits, seconds, is_alone=True)
-        full = [*_bubble(root, limits, network), *inner, *command]
-        return Wrapping(full, True, True, () if inner else _ALL, "/tmp", "/result")
-    if sandbox == "auto":
-        _warn_once(problem)
-    inner = _limit(limits, seconds, is_alone=False)
-    # Nothing bounds the number of root's processes.
-    missing = _ALL if not inner else ("processes",) if _is_root() else ()
-    local = [part.replace(FOLDER, str(root / "files"), 1) for part in command]
-    home, result = str(root / "work"), str(root / "result")
-    return Wrapping([*inner, *local], False, sandbox == "container", missing, home, result)
+    if problem:
+        _warn_once(problem, means)
+    return means
 
 
-def _is_root() -> bool:
-    return hasattr(os, "geteuid") and os.geteuid() == 0
-
-
-_ALL = ("memory", "processes", "file_size", "cpu_seconds")
-
-
-@functools.cache
-def find_problem() -> str:
-    """Why there is no sandbox on this machine; empty where there is one."""
-    if sys.platform != "linux":
-        return f"bubblewrap is for Linux, and this is {sys.platform}."
-    if shutil.which("bwrap") is None:
-        return "bubblewrap is not installed (on Debian and Ubuntu: apt install bubblewrap)."
-    if _is_root() and shutil.which("setpriv") is None:
-        return "as root it takes setpriv (package util-linux) to become another user inside."
-    trial = subprocess.run(
-        [*_namespaces(network=False), "--ro-bind", "/", "/", "true"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return f"bubblewrap does not work here: {trial.stderr.strip()}" if trial.returncode else ""
-
-
-@functools.cache
-def _warn_once(problem: str) -> None:
-    _logger.warning(
-        "Candidates run without a sandbox, with limits only: %s They can read your files and "
-        'use the network. sandbox="require" refuses this, sandbox="container" says that a '
-        "container of yours is enough.",
-        problem,
-    )
-
-
-def _namespaces(*, network: bool) -> list[str]:
-    parts = ["bwrap", "--die-with-parent", "--new-session"]
-    parts += ["--unshare-ipc", "--unshare-pid", "--unshare-uts", "--unshare-cgroup-try"]
-    parts += [] if network else ["--unshare-net"]
-    if not _is_root():
-        return [*parts, "--unshare-user", "--cap-drop", "ALL"]
-    # Root keeps what it takes to become another user, which setpriv then does.
-    return [*parts, "--cap-drop", "ALL", "--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
-
-
-def _bubble(root: Path, limits: Limits, network: bool) -> list[str]:
-    parts = _namespaces(network=network)
-    for system in map(Path, _SYSTEM):
-        if system.is_symlink():
-            parts += ["--symlink", os.readlink(system), str(system)]
-        elif system.exists():
-            parts += ["--ro-bind", str(system), str(system)]
-    parts += ["--proc", "/proc", "--dev", "/dev"]
-    if _knows_size():
-        parts += ["--size", str(limits.file_size)]
-    parts += ["--perms", "1777", "--tmpfs", "/tmp"]
-    # After the private /tmp, since a virtual environment may be in the real one.
-    for path in (*_SETTINGS, *_python_folders()):
-        # What bubblewrap makes on the way to a mount is for root alone.
-        for parent in reversed(Path(path).parents[:-1]):
-            parts += ["--perms", "0755", "--dir", str(parent)]
-        parts += ["--ro-bind-try", path, path]
-    parts += ["--ro-bind", str(root / "files"), FOLDER]
-    parts += ["--bind", str(root / "result"), "/result"]
-    return [*parts, "--chdir", "/tmp", "--"]
-
-
-def _python_folders() -> list[str]:
-    """Where this Python and its packages are."""
-    folders = {sys.prefix, sys.exec_prefix, sys.base_prefix, sys.base_exec_prefix}
-    folders.add(str(Path(sys.executable).resolve().parents[1]))
-    if site.ENABLE_USER_SITE and site.getusersitepackages() in sys.path:
-        folders.add(site.getusersitepackages())
-    # What lies within /usr is there already; the whole of / never is to be.
-    return sorted(f for f in folders if f != "/" and not Path(f).is_relative_to("/usr"))
-
-
-@functools.cache
-def _knows_size() -> bool:
-    """Whether this bubblewrap can bound a private file system (0.7 and later)."""
-    run = subprocess.run(["bwrap", "--help"], capture_output=True, text=True, check=False)
-    return "--size" in run.stdout + run.stderr
-
-
-def _limit(limits: Limits, seconds: float, *, is_alone: bool) -> list[str]:
-    """The commands that set limits and then become what follows; none where there are none.
+@contextlib.contextmanager
+def wrap(
+    job: Job, folder: Folder, means: Means | None, group: Group | None, status: int
+) -> Iterator[Wrapping]:
+    """Put a job into a sandbox, or behind limits only.
 
     Args:
-        limits: The limits.
-        seconds: The wall time.
-        is_alone: Whether it runs in namespaces of its own.
+        job: The job.
+        folder: Its folder, laid out.
+        means: What the sandbox consists of; None for limits only.
+        group: The control group that it is to join.
+        status: The descriptor that a sandboxed candidate's wait status is written to.
     """
-    if shutil.which("prlimit") is None:
-        return []
-    cpu = limits.cpu_seconds or round(seconds * (os.cpu_count() or 1)) + 1
-    processes = limits.processes
-    if not is_alone and not _is_root():
-        # This limit counts what else the user runs.
-        processes += _count_tasks()
-    parts = ["prlimit", f"--as={limits.memory}", f"--fsize={limits.file_size}", f"--cpu={cpu}"]
-    parts += [f"--nproc={processes}", "--core=0"]
-    if is_alone and _is_root():
-        stranger = str(random.SystemRandom().choice(_STRANGERS))
-        parts += ["setpriv", "--reuid", stranger, "--regid", stranger, "--clear-groups"]
-        parts += ["--inh-caps=-all", "--no-new-privs"]
-    return [*parts, "--"]
+    python = clean_path(sys.executable or "python3")
+    descriptors = group.descriptors if group else ()
+    scopes = scope_limits(means, group)
+    if means is None:
+        command = _command(job, str(folder.work), str(folder.ours), str(folder.result))
+        environment = make_environment(job, str(folder.work), str(folder.result), scopes)
+        launcher = launch(python, str(folder.ours), job, group, in_bubble=False)
+        yield Wrapping(
+            command=[*launcher, *command],
+            in_bubble=False,
+            cwd=folder.work,
+            environment=environment | {MARK: uuid4().hex},
+            limits=scopes,
+            descriptors=descriptors,
+        )
+        return
+    command = _command(job, _bubble.WORK, _bubble.OURS, _bubble.RESULT)
+    with _filter(means) as seccomp:
+        interpreter = job.interpreter[0] if job.interpreter else python
+        bubble, uid = _bubble.build_bubble(
+            folder, interpreter, job.limits, means, network=job.network, seccomp=seccomp
+        )
+        launcher = launch(python, _bubble.OURS, job, group, in_bubble=True, status=status, uid=uid)
+        yield Wrapping(
+            command=[*bubble, *launcher, *command],
+            in_bubble=True,
+            cwd=folder.root,
+            environment=make_environment(job, "/tmp", _bubble.RESULT, scopes),
+            limits=scopes,
+            descriptors=(*descriptors, status, *((seccomp,) if means.seccomp else ())),
+        )
 
 
-def _count_tasks() -> int:
-    """Threads of this user's processes."""
-    count = 0
-    for entry in os.scandir("/proc"):
-        try:
-            if entry.name.isdigit() and entry.stat().st_uid == os.geteuid():
-                count += len(os.listdir(f"/proc/{entry.name}/task"))
-        except OSError:  # It has ended meanwhile.
-            continue
-    return count
+def _command(job: Job, work: str, ours: str, result: str) -> Sequence[str]:
+    program = os.path.join(work, PROGRAM)
+    if not job.interpreter:
+        variables = () if job.inputs is None else (os.path.join(ours, "inputs"), result)
+        return ["harness", program, *variables]
+    first = shutil.which(job.interpreter[0])
+    first = clean_path(first) if first else job.interpreter[0]
+    return [first, *job.interpreter[1:], program]
+
+
+@contextlib.contextmanager
+def _filter(means: Means) -> Iterator[int]:
+    """A descriptor that the filter of system calls can be read from."""
+    if not means.seccomp:
+        yield -1
+        return
+    reading, writing = os.pipe()
+    try:
+        # It fits into a pipe.
+        os.write(writing, _seccomp.assemble_filter())
+        os.close(writing)
+        yield reading
+    finally:
+        os.close(reading)
+
+
+def find_problem() -> str:
+    """Why this machine has no sandbox, or what its sandbox lacks; empty if it is complete."""
+    return _find()[0]
+
+
+_found: Means | None = None
+
+
+def _find() -> tuple[str, Means | None]:
+    """What is wrong with the sandbox, and which sandbox can be used nevertheless.
+
+    Only success is cached: a probe can fail because memory or processes are short for a moment.
+    """
+    global _found
+    if _found is not None:
+        return _name_lacks(_found), _found
+    if sys.platform != "linux":
+        return f"bubblewrap is for Linux, and this is {sys.platform}.", None
+    program = shutil.which("bwrap")
+    if program is None:
+        return "bubblewrap is not installed (on Debian and Ubuntu: apt install bubblewrap).", None
+    try:
+        means = _bubble.find_means(os.path.abspath(program))
+    except (OSError, subprocess.SubprocessError) as error:
+        return f"bubblewrap does not work here: {error}", None
+    problem = _try_out(means) and _try_out(means)
+    if not problem:
+        _found = means
+        return _name_lacks(means), means
+    # Installed setuid, bubblewrap cannot turn off what the filter refuses all the same.
+    for weaker in (replace(means, disable_userns=False), replace(means, seccomp=False)):
+        if weaker != means and not _try_out(weaker):
+            return _name_lacks(weaker), weaker
+    return f"bubblewrap does not work here: {problem}", None
+
+
+def _name_lacks(means: Means) -> str:
+    return f"it is incomplete: {', '.join(means.lacks)}." if means.lacks else ""
+
+
+def _try_out(means: Means) -> str:
+    """Why a probe in such a sandbox fails; empty if it succeeds."""
+    python = (clean_path(sys.executable), "-I", "-S")
+    job = Job(b"", python, 60.0, Limits(), "require", False, {})
+    reading, writing = os.pipe()
+    try:
+        with open_folder() as folder:
+            folder.lay_out(job, copy=False)
+            with wrap(job, folder, means, None, writing) as wrapping:
+                run = subprocess.run(
+                    wrapping.command,
+                    pass_fds=wrapping.descriptors,
+                    stdin=subprocess.DEVNULL,
+                    capture_output=True,
+                    env=dict(wrapping.environment),
+                    timeout=60,
+                    check=False,
+                )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return str(error)
+    finally:
+        os.close(reading)
+        os.close(writing)
+    said = run.stderr.decode("utf-8", "replace").strip()
+    return said or f"exit code {run.returncode}" if run.returncode else ""
+
+
+_warned: set[str] = set()
+
+
+def _warn_once(problem: str, means: Means | None) -> None:
+    """Warn once; a warning that the log level suppresses does not count."""
+    if problem in _warned or not _logger.isEnabledFor(logging.WARNING):
+        return
+    _warned.add(problem)
+    if means is None:
+        _logger.warning(
+            "Candidates run without a sandbox, with limits only: %s They can read your files and "
+            'use the network. sandbox="require" refuses this, sandbox="container" says that a '
+            "container of yours is enough.",
+            problem,
+        )
+    else:
+        _logger.warning("The sandbox does not keep all that it promises: %s", problem)

@@ -2,14 +2,18 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+import shutil
 import sys
 from typing import Any
 from uuid import uuid4
 
+import optuna
 import pytest
 
 from optuna_llm.evaluate import _sandbox
+from optuna_llm.evaluate import _seccomp
 from optuna_llm.evaluate import Limits
+from optuna_llm.evaluate import run_python
 from optuna_llm.evaluate import run_script
 from optuna_llm.evaluate import SandboxError
 
@@ -45,7 +49,7 @@ def test_a_failure_is_a_value_with_the_programs_own_traceback(sandbox: Any) -> N
         ("raise SystemExit(3)", 3, "exit code 3"),
         ("def f(:", 1, "SyntaxError"),
         ("import os; os.kill(os.getpid(), 11)", -11, "signal 11, a crash in native code"),
-        ("\ud800", 1, "SyntaxError"),
+        ("import os; os._exit(137)", 137, "exit code 137"),
     ],
 )
 def test_each_way_to_fail_has_its_words(
@@ -85,7 +89,8 @@ def test_variables_for_it_are_all_it_gets_of_the_environment(
 def test_limits_alone_are_said_to_be_no_sandbox() -> None:
     execution = run_script("pass", timeout=20, sandbox="none")
     assert not execution.contained
-    assert execution.missing == (("processes",) if os.geteuid() == 0 else ())
+    assert execution.limits["file_size"] == "process"
+    assert "processes" not in execution.missing or os.geteuid() == 0
     assert run_script("pass", timeout=20, sandbox="container").contained
 
 
@@ -128,14 +133,11 @@ def test_its_folder_is_gone_afterwards() -> None:
 
 
 @pytest.fixture
-def _no_bubblewrap(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
+def _no_bubblewrap(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A machine on which bubblewrap is not installed."""
-    (tmp_path / "prlimit").symlink_to("/usr/bin/prlimit")
     monkeypatch.setenv("PATH", str(tmp_path))
-    _sandbox.find_problem.cache_clear()
-    _sandbox._warn_once.cache_clear()
-    yield
-    _sandbox.find_problem.cache_clear()
+    monkeypatch.setattr(_sandbox, "_found", None)
+    monkeypatch.setattr(_sandbox, "_warned", set())
 
 
 @pytest.mark.usefixtures("_no_bubblewrap")
@@ -148,21 +150,91 @@ def test_without_bubblewrap_one_warning_says_so(logs: pytest.LogCaptureFixture) 
 
 
 @pytest.mark.usefixtures("_no_bubblewrap")
+def test_a_warning_that_was_silenced_is_given_when_it_can_be_seen(
+    logs: pytest.LogCaptureFixture,
+) -> None:
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    run_script("pass", timeout=20)
+    assert logs.text == ""
+    optuna.logging.set_verbosity(optuna.logging.INFO)
+    run_script("pass", timeout=20)
+    assert "Candidates run without a sandbox" in logs.text
+
+
+@pytest.mark.usefixtures("_no_bubblewrap")
 def test_a_sandbox_that_is_required_and_not_there_is_an_error() -> None:
     with pytest.raises(SandboxError, match="bubblewrap is not installed"):
         run_script("print(1)", timeout=20, sandbox="require")
+
+
+@pytest.mark.usefixtures("bubblewrap")
+def test_a_bubblewrap_that_fails_for_a_while_is_used_once_it_works(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    fails = tmp_path / "fails"
+    fails.touch()
+    fake = tmp_path / "bwrap"
+    real = shutil.which("bwrap")
+    fake.write_text(f'#!/bin/sh\n[ -e {fails} ] && exit 1\nexec {real} "$@"\n')
+    fake.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(_sandbox, "_found", None)
+    assert not run_script("pass", timeout=20).contained
+    fails.unlink()
+    assert run_script("pass", timeout=20).contained
+
+
+@pytest.mark.usefixtures("bubblewrap")
+def test_an_incomplete_sandbox_is_used_but_does_not_count_as_contained(
+    monkeypatch: pytest.MonkeyPatch, logs: pytest.LogCaptureFixture
+) -> None:
+    machine = os.uname_result(("Linux", "here", "6.1.0", "", "riscv64"))
+    monkeypatch.setattr(os, "uname", lambda: machine)
+    monkeypatch.setattr(_sandbox, "_found", None)
+    monkeypatch.setattr(_sandbox, "_warned", set())
+    _seccomp.assemble_filter.cache_clear()
+    try:
+        executions = [
+            run_script("import os; print(os.listdir('/'))", timeout=20) for _ in range(2)
+        ]
+        assert executions[0].ok
+        assert "home" not in executions[0].stdout
+        assert not executions[0].contained
+        assert [record.levelname for record in logs.records] == ["WARNING"]
+        assert "no filter of system calls" in logs.text
+        with pytest.raises(SandboxError, match="no filter of system calls"):
+            run_script("pass", timeout=20, sandbox="require")
+    finally:
+        _seccomp.assemble_filter.cache_clear()
 
 
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
         ({"timeout": 0}, "timeout must be above 0"),
+        ({"timeout": float("inf")}, "timeout must be above 0 seconds, and finite"),
+        ({"stdin": "\ud800"}, "stdin is not valid Unicode"),
+        ({"interpreter": []}, "interpreter must name a command"),
+        ({"env": {"A=B": "c"}}, "env: 'A=B'"),
+        ({"env": {"A": "\0"}}, "null characters"),
+        ({"files": {"../up": ""}}, "'../up' must be a relative path"),
+        ({"files": {"/etc/x": ""}}, "'/etc/x' must be a relative path"),
+        ({"files": {"program.py": ""}}, "'program.py' is the program itself"),
+        ({"files": {"a": "", "a/b": ""}}, "'a' is a file and the folder of 'a/b'"),
+        ({"files": {"a": Path("/nowhere/at/all")}}, "there is no '/nowhere/at/all'"),
+        ({"files": "/nowhere/at/all"}, "files must be a folder or a mapping"),
         ({"sandbox": "docker"}, "auto, require, container or none: 'docker'"),
     ],
 )
 def test_a_wrong_argument_is_named(arguments: dict[str, Any], says: str) -> None:
     with pytest.raises(ValueError, match=says):
         run_script("pass", **{"timeout": 5, **arguments})
+
+
+@pytest.mark.parametrize("run", [run_script, run_python])
+def test_code_that_is_not_unicode_is_refused_before_it_runs(run: Any) -> None:
+    with pytest.raises(ValueError, match="code is not valid Unicode"):
+        run("x = '\ud800'", timeout=20)
 
 
 def test_a_limit_must_be_a_number_above_0() -> None:
