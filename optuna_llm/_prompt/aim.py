@@ -55,8 +55,8 @@ def choose_parent(
 def find_target(snapshot: StudySnapshot) -> float | None:
     """A value a step beyond the best; None where there is no honest one.
 
-    The step is the median of those between the best trials, since gains among good trials tell
-    what can be reached and the first leap does not; it is no smaller than the noise. The target
+    The step is the lower median of those between the best trials, since gains among good trials
+    tell what can be reached and the first leap does not; it is no smaller than the noise. The target
     never passes the best possible value, nor zero unless that is known to be possible.
     """
     leaders = snapshot.leaders
@@ -66,7 +66,7 @@ def find_target(snapshot: StudySnapshot) -> float | None:
     different = sorted({value for value in values if math.isfinite(value)})
     if len(different) < _LEAST_LEADERS:
         return None
-    step = statistics.median(b - a for a, b in itertools.pairwise(different))
+    step = statistics.median_low(b - a for a, b in itertools.pairwise(different))
     step = max(step, snapshot.facts.noise or 0.0)
     is_up = snapshot.directions[0] == StudyDirection.MAXIMIZE
     best, possible = values[-1], snapshot.facts.best_possible
