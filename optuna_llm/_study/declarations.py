@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+import functools
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -10,17 +11,22 @@ from optuna import Study
 
 from optuna_llm._records import TextParameter
 from optuna_llm._records import Usage
+from optuna_llm._study.attributes import is_text_name
 from optuna_llm._study.attributes import json_bytes
 from optuna_llm._study.attributes import MAX_BYTES
-from optuna_llm._study.attributes import read_usage
-from optuna_llm._study.attributes import warn_once
-from optuna_llm._study.attributes import write_usage
+from optuna_llm._study.attributes import PREFIX
+from optuna_llm._study.checks import is_known_key
+from optuna_llm._study.checks import read_usage
+from optuna_llm._study.checks import warn_once
+from optuna_llm._study.checks import write_usage
 
 
 _TASK = "llm:task"
 _TEXT = "llm:text:"
 _UNCLAIMED = "llm:unclaimed:"
 _ADAPTATIONS = "llm:adaptations"
+_STUDY_KEYS = (_TASK, _TEXT, _UNCLAIMED, _ADAPTATIONS, "llm:cases", "llm:facts", "llm:insights")
+"""Keys of a study, or what they begin with if they end in a colon, that some version writes."""
 
 
 def check_task(task: object) -> str:
@@ -47,7 +53,7 @@ def read_task(attributes: Mapping[str, Any]) -> str:
     task = attributes.get(_TASK, "")
     if isinstance(task, str):
         return task
-    warn_once(_TASK, "the study")
+    _skip(_TASK)
     return ""
 
 
@@ -94,14 +100,16 @@ def read_declared_texts(attributes: Mapping[str, Any]) -> dict[str, TextParamete
         if key.startswith(_TEXT):
             parameter = _read_parameter(key.removeprefix(_TEXT), value)
             if parameter is None:
-                warn_once(key, "the study")
+                _skip(key)
             else:
                 declared[parameter.name] = parameter
+        elif key.startswith(PREFIX) and not is_known_key(key, _STUDY_KEYS):
+            _skip(key)
     return declared
 
 
 def _read_parameter(name: str, value: object) -> TextParameter | None:
-    if not isinstance(value, Mapping):
+    if not isinstance(value, Mapping) or not is_text_name(name):
         return None
     description = value.get("description", "")
     language, initial = value.get("language"), value.get("initial")
@@ -110,6 +118,10 @@ def _read_parameter(name: str, value: object) -> TextParameter | None:
     if not all(part is None or isinstance(part, str) for part in (language, initial)):
         return None
     return TextParameter(name, description, language, initial)
+
+
+def _skip(key: str) -> None:
+    warn_once(key, "the study")
 
 
 def write_unclaimed(study: Study, worker: str, usage: Mapping[str, Usage]) -> None:
@@ -128,12 +140,13 @@ def read_unclaimed(attributes: Mapping[str, Any]) -> list[tuple[str, Usage]]:
     """Model and usage of the proposals that no trial has taken, of all workers."""
     found = []
     for key, value in attributes.items():
-        if not key.startswith(_UNCLAIMED):
-            continue
-        if not isinstance(value, Mapping):
-            warn_once(key, "the study")
-            continue
-        found += [(m, read_usage(u)) for m, u in value.items() if isinstance(u, Mapping)]
+        if key.startswith(_UNCLAIMED):
+            for model, usage in _read_object(key, value).items():
+                if isinstance(usage, Mapping):
+                    skip = functools.partial(_skip_field, f"{key}: {model}")
+                    found.append((model, read_usage(usage, skip)))
+                else:
+                    _skip(f"{key}: {model}")
     return found
 
 
@@ -144,10 +157,26 @@ def write_adaptations(study: Study, model: str, adaptations: Mapping[str, str]) 
         study.set_user_attr(_ADAPTATIONS, {**known, model: dict(adaptations)})
 
 
-def read_adaptations(attributes: Mapping[str, Any]) -> dict[str, Mapping[str, str]]:
+def read_adaptations(attributes: Mapping[str, Any]) -> dict[str, dict[str, str]]:
     """Model to what was changed in its requests: parameter to verdict, in words."""
-    stored = attributes.get(_ADAPTATIONS, {})
-    if not isinstance(stored, Mapping):
-        warn_once(_ADAPTATIONS, "the study")
-        return {}
-    return {model: changes for model, changes in stored.items() if isinstance(changes, Mapping)}
+    found: dict[str, dict[str, str]] = {}
+    for model, changes in _read_object(_ADAPTATIONS, attributes.get(_ADAPTATIONS, {})).items():
+        if not isinstance(changes, Mapping):
+            _skip(f"{_ADAPTATIONS}: {model}")
+            continue
+        found[model] = {name: words for name, words in changes.items() if isinstance(words, str)}
+        if len(found[model]) < len(changes):
+            _skip(f"{_ADAPTATIONS}: {model}")
+    return found
+
+
+def _read_object(key: str, value: object) -> Mapping[str, Any]:
+    """The JSON object stored under a key; empty if there is something else."""
+    if isinstance(value, Mapping):
+        return value
+    _skip(key)
+    return {}
+
+
+def _skip_field(where: str, name: str) -> None:
+    _skip(f"{where}: {name}")

@@ -11,7 +11,6 @@ import subprocess
 import sys
 import time
 from typing import Any
-from wsgiref.util import setup_testing_defaults
 
 import optuna
 from optuna.trial import create_trial
@@ -23,6 +22,7 @@ import pytest
 from storage_worker import open_storage
 from test_storages import new_database
 from test_storages import POSTGRESQL
+from wsgi import fetch
 
 from optuna_llm import Completion
 from optuna_llm import explain_failures
@@ -35,7 +35,6 @@ from optuna_llm import suggest_text
 from optuna_llm import Usage
 from optuna_llm.dashboard import annotate
 from optuna_llm.dashboard import DashboardNotes
-from optuna_llm.dashboard._server import shorten_attributes
 from optuna_llm.testing import ScriptedModel
 from optuna_llm.testing import write_reply
 
@@ -105,29 +104,29 @@ def test_the_note_of_a_proposal_says_why_and_what_it_changes(study: optuna.Study
     before = get_texts(study.trials[parent])["code"].splitlines()[1]
     note = trial_note(study, 3).split("\n\n")
     assert note[1:3] == [
-        f"**3**, the best when it ended, proposed by gpt\\-x, from trial {parent}",
+        f"**3**, the best when it completed, proposed by gpt\\-x, from trial {parent}",
         "> Try a \\= 3\\.",
     ]
     assert re.fullmatch(r"x \d\\\.\d+ → \*\*3\\\.0\*\*", note[3])
-    assert note[4] == f"**code**: what it changes in trial {parent}"
+    assert note[4] == f"**code**: changes to trial {parent}"
     assert note[5] == (
         f"```diff\n@@ -1,3 +1,3 @@\n def f(x):\n-{before}\n+    a = 3\n     return a\n```"
     )
     assert note[6:8] == ["**code**", "```python\n" + START.replace("1", "3") + "```"]
     assert note[8:10] == ["**Feedback**", "```text\nf(1) is 3.0\n```"]
     assert note[10].startswith(
-        "Cost: 1 call, 1,000 tokens sent (600 of them cached), 100 received, "
+        "Cost: 1 call, 1,000 prompt tokens (600 cached), 100 completion tokens, "
     )
 
 
 def test_the_notes_of_a_start_and_of_failures_say_so(study: optuna.Study) -> None:
     annotate(study)
     start, failed, lost = (trial_note(study, number) for number in (0, 2, 4))
-    assert "**0.5**, the starting point\n\n**code**\n\n```python\n" + START in start
+    assert "**0.5**, initial text\n\n**code**\n\n```python\n" + START in start
     assert "diff" not in start
     assert "**Failed**, proposed by gpt\\-x" in failed
     assert "ValueError: oops is no name" in failed
-    assert "**Why the model's proposal was not used:** down" in lost
+    assert "**The model's proposal was not used:** down" in lost
 
 
 def test_the_studys_note_tells_what_it_is_where_it_stands_and_how_to_go_on(
@@ -146,6 +145,25 @@ def test_the_studys_note_tells_what_it_is_where_it_stands_and_how_to_go_on(
     assert "| model | 3 | 3 | 3,000 | 1,800 | 300 | 0.0 | 0.0042 |" in note
     assert "| gpt\\-x | 3 | 3,000 | 1,800 | 300 | 0.0 | 0.0042 |" in note
     assert 'study_name="it\'s"' in note
+
+
+def test_the_studys_note_tells_what_the_server_refused_and_what_was_paid_for_nothing(
+    study: optuna.Study,
+) -> None:
+    annotate(study)
+    assert "Changed requests" not in get_note(study)
+    assert "Unclaimed" not in get_note(study)
+    spent = {"calls": 2, "prompt_tokens": 2_000, "completion_tokens": 50, "seconds": 1.5}
+    study.set_user_attr("llm:unclaimed:worker", {"gpt-x": spent})
+    changes = {"temperature": "is left out", "max_tokens": "is sent as max_completion_tokens"}
+    study.set_user_attr("llm:adaptations", {"gpt-x": changes})
+    annotate(study)
+    note = get_note(study)
+    assert note.index("## Changed requests") < note.index("## Best trial")
+    assert "- gpt\\-x: **temperature** is left out\n" in note
+    assert "- gpt\\-x: **max\\_tokens** is sent as max\\_completion\\_tokens" in note
+    assert "| unclaimed | 0 | 2 | 2,000 | 0 | 50 | 1.5 |" in note
+    assert "*Unclaimed: calls whose proposals no trial has used" in note
 
 
 def test_a_long_paragraph_is_shown_in_full_and_what_changes_in_it() -> None:
@@ -197,7 +215,7 @@ def test_the_studys_note_follows_it(study: optuna.Study) -> None:
     study.add_trial(create_trial(value=9, user_attrs={"llm:proposal": {"source": "user"}}))
     annotate(study)
     assert "Trial 5: **9**, enqueued by the user" in get_note(study)
-    assert "**9**, the best when it ended" in trial_note(study, 5)
+    assert "**9**, the best when it completed" in trial_note(study, 5)
 
 
 def make_long_study(n_trials: int, steps: int) -> optuna.Study:
@@ -260,14 +278,14 @@ def test_several_objectives_show_their_front() -> None:
     assert "## Pareto front" in note
     assert "Trial 1: **loss 2, speed 3**" in note
     assert "Trial 2:" not in note
-    assert "on the Pareto front when it ended" in trial_note(study, 3)
-    assert "when it ended" not in trial_note(study, 2)
+    assert "on the Pareto front when it completed" in trial_note(study, 3)
+    assert "when it completed" not in trial_note(study, 2)
 
 
 def test_an_empty_study_has_a_note_and_no_plots() -> None:
     study = optuna.create_study()
     annotate(study)
-    assert "*None is complete yet.*" in get_note(study)
+    assert "*No trial is complete yet.*" in get_note(study)
     assert not [key for key in stored(study) if "plot" in key]
 
 
@@ -359,7 +377,7 @@ def test_notes_and_plots_are_read_by_the_dashboard_from_each_storage(address: st
     annotate(study)
     storage = open_storage(address)
     app = optuna_dashboard.wsgi(storage)
-    answer = request(app, f"/api/studies/{study._study_id}")
+    answer = json.loads(fetch(app, f"/api/studies/{study._study_id}")[1])
     assert answer["note"]["body"] == get_note(study)
     assert [t["note"]["body"] for t in answer["trials"]] == [
         trial_note(study, n) for n in range(5)
@@ -367,31 +385,3 @@ def test_notes_and_plots_are_read_by_the_dashboard_from_each_storage(address: st
     assert all("(end)" in t["note"]["body"] for t in answer["trials"])
     ids = {plot["id"] for plot in answer["plotly_graph_objects"]}
     assert ids == {"llm-sources", "llm-lineage", "llm-usage"}
-
-
-def test_served_by_us_pages_get_long_attributes_cut_and_downloads_whole(tmp_path: Path) -> None:
-    study = optuna.create_study(storage=f"sqlite:///{tmp_path}/study.db")
-    text = "x = 字\n" * 100
-    study.add_trial(create_trial(value=1, user_attrs={"code": text, "short": "y" * 100}))
-    app = shorten_attributes(optuna_dashboard.wsgi(study._storage))
-    path = f"/api/studies/{study._study_id}"
-    answer = request(app, path)
-    for trial in (*answer["trials"], *answer["best_trials"]):
-        attributes = {a["key"]: a["value"] for a in trial["user_attrs"]}
-        assert attributes == {"code": text[:60] + " [… 600 characters]", "short": "y" * 100}
-    assert answer["plotly_graph_objects"] == []
-    assert request(app, "/api/studies/99") == {"reason": "study_id=99 is not found"}
-    assert request(app, "/api/studies")["study_summaries"]
-    assert text in download(app, f"/csv/{study._study_id}")
-
-
-def download(app: Any, path: str) -> str:
-    """What the dashboard's server answers."""
-    environ: dict[str, Any] = {"PATH_INFO": path, "REQUEST_METHOD": "GET"}
-    setup_testing_defaults(environ)
-    body: bytes = b"".join(app(environ, lambda *_: None))
-    return body.decode()
-
-
-def request(app: Any, path: str) -> Any:
-    return json.loads(download(app, path))

@@ -7,13 +7,13 @@ from optuna.trial import create_trial
 import pytest
 
 from optuna_llm import Prices
-from optuna_llm._study.progress import follow
+from optuna_llm._study.progress import read_progress
 from optuna_llm.visualization import plot_lineage
 from optuna_llm.visualization import plot_source_history
 from optuna_llm.visualization import plot_usage
-from optuna_llm.visualization._figures import find_line
-from optuna_llm.visualization._figures import read_points
-from optuna_llm.visualization._figures import thin
+from optuna_llm.visualization._points import downsample
+from optuna_llm.visualization._points import find_lineage
+from optuna_llm.visualization._points import read_points
 
 
 VALUES = [5.0, 4.0, 6.0, 3.0, float("inf"), 3.5]
@@ -75,12 +75,12 @@ def test_infeasible_trials_are_no_records() -> None:
 
 def test_thinned_points_keep_what_led_to_the_best() -> None:
     study = make_study([*range(500, 0, -1), *[501.0] * 500])
-    points = read_points(follow(study), None)
-    kept = thin(points, 100)
+    points = read_points(read_progress(study), None)
+    kept = downsample(points, 100)
     assert len(kept) == 100
-    assert find_line(kept)[-1].number == 499
-    assert len(thin(points[:50], 100)) == 50
-    assert {point.words for point in kept} == {""}
+    assert find_lineage(kept)[-1].number == 499
+    assert len(downsample(points[:50], 100)) == 50
+    assert {point.hover for point in kept} == {""}
 
 
 def test_what_a_model_wrote_is_no_markup_of_the_figure() -> None:
@@ -99,7 +99,7 @@ def test_the_lineage_leads_from_parents_and_to_the_best() -> None:
 def test_the_best_value_stands_against_what_it_took() -> None:
     study = make_study(prompt_tokens=900, completion_tokens=100)
     shown = traces(plot_usage(study, prices=Prices(prompt=1, completion=10)))
-    tokens = shown["by tokens, sent and received"]
+    tokens = shown["by tokens sent and received"]
     assert list(tokens.x) == [1000, 2000, 4000, 6000]
     assert list(tokens.y) == [5.0, 4.0, 3.0, 3.0]
     assert list(shown["by cost"].x) == pytest.approx([0.0019, 0.0038, 0.0076, 0.0114])
@@ -109,7 +109,7 @@ def test_the_best_value_stands_against_what_it_took() -> None:
 @pytest.mark.parametrize("plot", [plot_lineage, plot_source_history, plot_usage])
 def test_several_objectives_need_a_target(plot: Any) -> None:
     study = make_study(directions=2)
-    with pytest.raises(ValueError, match=r"several objectives: say what to show, like target="):
+    with pytest.raises(ValueError, match="choose what to plot, such as target="):
         plot(study)
     figure = plot(study, target=lambda trial: trial.values[1], target_name="loss")
     assert figure.layout.yaxis.title.text == "loss"
