@@ -23,7 +23,7 @@ ROOMS = [
     {"_reply"},
     {"_prompt"},
     {"_proposing"},
-    {"_sampler", "evaluate", "testing", "visualization"},
+    {"_console", "_sampler", "evaluate", "testing", "visualization"},
     {"callbacks", "dashboard"},
     {"optimize"},
     {"__init__"},

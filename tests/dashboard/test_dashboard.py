@@ -62,6 +62,7 @@ def look_at_plots(page: Page) -> None:
         )
 
 
+@pytest.mark.slow
 def test_a_finished_study_can_be_read_in_the_dashboard(
     page: Page, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -148,6 +149,7 @@ def count_complete(page: Page) -> int:
     return int(found[1]) if found else 0
 
 
+@pytest.mark.slow
 def test_a_study_can_be_watched_while_two_workers_run_it(
     page: Page, pictures: Path, tmp_path: Path
 ) -> None:
@@ -219,6 +221,7 @@ $\\href{{javascript:alert(1)}}{{x}}$ &lt;b&gt; \\` `
 [//]: # (end)"""
 
 
+@pytest.mark.slow
 def test_hostile_texts_show_as_text_and_reach_nobody(
     page: Page, pictures: Path, tmp_path: Path
 ) -> None:
@@ -262,6 +265,7 @@ def test_hostile_texts_show_as_text_and_reach_nobody(
     assert beacon.hits == []
 
 
+@pytest.mark.slow
 def test_artifacts_are_served_from_a_directory(tmp_path: Path) -> None:
     study = optuna.create_study(storage=f"sqlite:///{tmp_path}/study.db")
     (tmp_path / "plot.txt").write_text("*\n**\n")
