@@ -131,5 +131,6 @@ def _describe_proposal(trial: FrozenTrial) -> Iterator[str]:
 
 
 def _describe_usage(usage: Usage) -> str:
+    calls = f"{usage.calls} call" + ("s" if usage.calls != 1 else "")
     tokens = usage.prompt_tokens + usage.completion_tokens
-    return f"{usage.calls} calls, {tokens:,} tokens" if tokens else f"{usage.calls} calls"
+    return f"{calls}, {tokens:,} tokens" if tokens else calls

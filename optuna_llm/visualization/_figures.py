@@ -64,8 +64,8 @@ def draw_lineage(points: Sequence[Point], name: str) -> go.Figure:
     line = find_lineage(points)
     figure = go.Figure(
         [
-            _draw_lines(go, edges, "from its parent", _EDGE_COLOR, 1),
-            _draw_lines(go, list(itertools.pairwise(line)), "to the best", _BEST_COLOR, 2),
+            _draw_lines(go, edges, "from parent", _EDGE_COLOR, 1),
+            _draw_lines(go, list(itertools.pairwise(line)), "lineage of the best", _BEST_COLOR, 2),
             *_draw_points(go, points),
         ]
     )
@@ -96,10 +96,11 @@ def draw_usage(
     shown = [point for point in points if point.is_improvement or not with_best]
     figure = go.Figure(_draw_spending(go, progress, shown, amounts, unit, with_best))
     if any(money.values()):
-        trace = _draw_spending(go, progress, shown, money, "Cost", with_best)
+        trace = _draw_spending(go, progress, shown, money, "Cost (upper axis)", with_best)
         trace.update(xaxis="x2", line_color=_COLORS["fallback"])
         figure.add_trace(trace)
-        figure.update_layout(xaxis2={"overlaying": "x", "side": "top", "title": {"text": "Cost"}})
+        # Without a title of its own, which would overlap with that of the figure.
+        figure.update_layout(xaxis2={"overlaying": "x", "side": "top"})
     return _add_layout(figure, "Best value by cost" if with_best else "Values by cost", unit, name)
 
 

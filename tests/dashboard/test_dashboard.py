@@ -1,4 +1,4 @@
-"""What a person sees of a study in a browser."""
+"""Studies in a browser, as a person sees them."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ def count_complete(page: Page) -> int:
 
 
 @pytest.mark.slow
-def test_a_study_can_be_watched_while_two_workers_run_it(
+def test_a_study_can_be_watched_while_two_workers_run(
     page: Page, pictures: Path, tmp_path: Path
 ) -> None:
     storage = f"sqlite:///{tmp_path}/running.db"
@@ -222,7 +222,7 @@ $\\href{{javascript:alert(1)}}{{x}}$ &lt;b&gt; \\` `
 
 
 @pytest.mark.slow
-def test_hostile_texts_show_as_text_and_reach_nobody(
+def test_hostile_texts_are_shown_verbatim_and_send_no_request(
     page: Page, pictures: Path, tmp_path: Path
 ) -> None:
     beacon = Beacon()
@@ -280,7 +280,7 @@ def test_artifacts_are_served_from_a_directory(tmp_path: Path) -> None:
             assert answer.read() == b"*\n**\n"
 
 
-def test_a_port_that_is_taken_is_an_error_at_once(tmp_path: Path) -> None:
+def test_a_taken_port_is_an_error_at_once(tmp_path: Path) -> None:
     taken = Beacon()
     with pytest.raises(OSError, match="in use"):
         run(f"sqlite:///{tmp_path}/s.db", port=int(taken.url.rpartition(":")[2]))

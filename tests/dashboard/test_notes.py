@@ -1,4 +1,4 @@
-"""What annotating a study writes: words, bounds, and what it leaves alone."""
+"""Annotating a study: the words of notes, their bounds, and what is left alone."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from optuna_dashboard import save_note
 from provenance import told
 import pytest
 from storage_worker import open_storage
+from test_markdown import parse
 from test_storages import new_database
 from test_storages import POSTGRESQL
 from waiting import wait_for
@@ -98,7 +99,7 @@ def study() -> optuna.Study:
     return make_study(study_name="it's")
 
 
-def test_the_note_of_a_proposal_says_why_and_what_it_changes(study: optuna.Study) -> None:
+def test_the_note_on_a_proposal_has_its_rationale_and_its_changes(study: optuna.Study) -> None:
     annotate(study)
     parent = told(study.trials[3], "parent")
     before = get_texts(study.trials[parent])["code"].splitlines()[1]
@@ -119,7 +120,7 @@ def test_the_note_of_a_proposal_says_why_and_what_it_changes(study: optuna.Study
     )
 
 
-def test_the_notes_of_a_start_and_of_failures_say_so(study: optuna.Study) -> None:
+def test_the_notes_on_initial_and_failed_trials_say_so(study: optuna.Study) -> None:
     annotate(study)
     start, failed, lost = (trial_note(study, number) for number in (0, 2, 4))
     assert "**0.5**, initial text\n\n**code**\n\n```python\n" + START in start
@@ -129,7 +130,7 @@ def test_the_notes_of_a_start_and_of_failures_say_so(study: optuna.Study) -> Non
     assert "**The model's proposal was not used:** down" in lost
 
 
-def test_the_studys_note_tells_what_it_is_where_it_stands_and_how_to_go_on(
+def test_the_note_on_a_study_covers_task_progress_cost_and_continuation(
     study: optuna.Study,
 ) -> None:
     annotate(study, prices=Prices(prompt=1, cached=0, completion=10))
@@ -147,7 +148,7 @@ def test_the_studys_note_tells_what_it_is_where_it_stands_and_how_to_go_on(
     assert 'study_name="it\'s"' in note
 
 
-def test_the_studys_note_tells_what_the_server_refused_and_what_was_paid_for_nothing(
+def test_the_note_on_a_study_tells_of_changed_requests_and_unclaimed_cost(
     study: optuna.Study,
 ) -> None:
     annotate(study)
@@ -166,7 +167,26 @@ def test_the_studys_note_tells_what_the_server_refused_and_what_was_paid_for_not
     assert "*Unclaimed: calls whose proposals no trial has used" in note
 
 
-def test_a_long_paragraph_is_shown_in_full_and_what_changes_in_it() -> None:
+def test_no_stored_word_is_markup_in_a_note(study: optuna.Study) -> None:
+    hostile = "<b> ![a](http://x.y/z) [a](javascript:alert(1)) http://x.y | `` \n# a"
+    proposal = {"model": hostile, "error": hostile, "rationale": hostile, "source": hostile}
+    own = {"llm:proposal": proposal | {"calls": 1}, "feedback": {hostile: hostile}}
+    study.add_trial(create_trial(value=9, user_attrs=own))
+    study.set_user_attr("llm:task", hostile)
+    study.set_user_attr("llm:text:a", {"description": hostile, "language": hostile})
+    study.set_user_attr("llm:unclaimed:a", {hostile: {"calls": 1}})
+    study.set_user_attr("llm:adaptations", {hostile: {hostile: hostile}})
+    study.set_metric_names([hostile])
+    annotate(study)
+    for note in (get_note(study), trial_note(study, 5)):
+        kinds = {token.type for token in parse(note)}
+        assert not kinds & {"html_inline", "html_block", "link_open", "image", "h1"}
+        prose = "".join(token.content for token in parse(note) if token.type == "text")
+        assert "http://" not in prose
+        assert "# a" in prose
+
+
+def test_a_long_paragraph_is_shown_in_full_and_its_diff_by_sentence() -> None:
     study = optuna.create_study()
     sentences = [f"This is rule {i} of those that are to be kept to." for i in range(80)]
     changed = " ".join([*sentences[:50], "This is a better rule.", *sentences[51:]])
@@ -181,14 +201,14 @@ def test_a_long_paragraph_is_shown_in_full_and_what_changes_in_it() -> None:
     assert signs == ["-This is r", "+This is a"]
 
 
-def test_annotating_again_writes_nothing(study: optuna.Study) -> None:
+def test_annotating_an_unchanged_study_writes_nothing(study: optuna.Study) -> None:
     annotate(study)
     before = stored(study)
     annotate(study)
     assert stored(study) == before
 
 
-def test_a_note_that_somebody_else_wrote_is_left_alone(study: optuna.Study) -> None:
+def test_a_note_that_a_user_wrote_or_edited_is_left_alone(study: optuna.Study) -> None:
     save_note(study, "Mine.")
     edit_note(study, 1, "Mine too.")
     annotate(study)
@@ -202,7 +222,7 @@ def test_a_note_that_somebody_else_wrote_is_left_alone(study: optuna.Study) -> N
     assert trial_note(study, 3) == ""
 
 
-def test_what_a_killed_worker_has_half_written_is_written_again(study: optuna.Study) -> None:
+def test_a_note_that_a_killed_worker_left_incomplete_is_rewritten(study: optuna.Study) -> None:
     annotate(study)
     whole = trial_note(study, 3)
     edit_note(study, 3, whole[: len(whole) // 2])
@@ -210,7 +230,7 @@ def test_what_a_killed_worker_has_half_written_is_written_again(study: optuna.St
     assert trial_note(study, 3) == whole
 
 
-def test_the_studys_note_follows_it(study: optuna.Study) -> None:
+def test_the_note_on_a_study_is_updated(study: optuna.Study) -> None:
     annotate(study)
     study.add_trial(create_trial(value=9, user_attrs={"llm:proposal": {"source": "user"}}))
     annotate(study)
@@ -233,7 +253,7 @@ def make_long_study(n_trials: int, steps: int) -> optuna.Study:
     return study
 
 
-def test_past_its_bound_only_the_best_get_a_note_and_then_none() -> None:
+def test_beyond_two_thirds_of_the_rows_only_improvements_get_notes() -> None:
     study = make_long_study(200, 5)
     annotate(study, max_rows=60)
     noted = [t.number for t in study.trials if trial_note(study, t.number)]
@@ -248,7 +268,7 @@ def test_past_its_bound_only_the_best_get_a_note_and_then_none() -> None:
     assert "+step 195" in get_note(study) or "step 195" in get_note(study)
 
 
-def test_notes_can_be_bounded_to_none() -> None:
+def test_notes_on_trials_can_be_switched_off() -> None:
     study = make_long_study(3, 1)
     annotate(study, max_rows=0)
     assert "Trial 2" in get_note(study)
@@ -259,7 +279,7 @@ def test_notes_can_be_bounded_to_none() -> None:
         DashboardNotes(max_rows=-1)
 
 
-def test_plots_are_few_rows_however_long_the_study() -> None:
+def test_plots_take_few_rows_however_long_the_study() -> None:
     study = make_long_study(3_000, 100)
     annotate(study)
     rows = [key for key in stored(study) if key.startswith("dashboard:plot_data:")]
@@ -267,7 +287,7 @@ def test_plots_are_few_rows_however_long_the_study() -> None:
     assert len(rows) < 25
 
 
-def test_several_objectives_show_their_front() -> None:
+def test_several_objectives_show_the_pareto_front() -> None:
     study = optuna.create_study(directions=["minimize", "maximize"])
     study.set_metric_names(["loss", "speed"])
     for loss, speed in [(1, 1), (2, 3), (3, 2), (0.5, 0)]:
@@ -322,7 +342,7 @@ def test_deferred_notes_are_written_when_the_process_exits(tmp_path: Path) -> No
 
 
 @pytest.mark.slow
-def test_workers_at_once_leave_what_one_would_have_written(tmp_path: Path) -> None:
+def test_concurrent_workers_leave_the_same_notes_as_one(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/study.db"
     study = optuna.create_study(study_name="s", storage=url)
     workers = [subprocess.Popen([sys.executable, "-c", QUICK, url]) for _ in range(3)]
@@ -340,7 +360,7 @@ def test_the_callback_can_be_pickled() -> None:
     assert "1 complete" in get_note(study)
 
 
-def test_without_plotly_there_are_notes_and_a_word_on_the_plots(
+def test_without_plotly_there_are_notes_and_one_warning(
     study: optuna.Study, monkeypatch: pytest.MonkeyPatch, logs: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setitem(sys.modules, "plotly.graph_objects", None)

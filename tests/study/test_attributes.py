@@ -286,7 +286,7 @@ VALUES = st.recursive(
 VALUES |= st.dictionaries(FIELDS, SCALARS, max_size=8)
 
 
-@settings(max_examples=60)
+@settings(max_examples=25)
 @given(
     st.dictionaries(KEYS, VALUES, max_size=5),
     st.dictionaries(STUDY_KEYS, VALUES, max_size=4),
