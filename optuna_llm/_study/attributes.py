@@ -41,8 +41,8 @@ PREFIX = "llm:"
 PROPOSAL = "llm:proposal"
 TEXTS = "llm:texts"
 _RELATIVE = "llm:text:"
-_TRIAL_KEYS = (PROPOSAL, TEXTS, "llm:cases", "llm:template:")
-"""Keys of a trial, or what they begin with if they end in a colon, that some version writes."""
+_TRIAL_KEYS = (PROPOSAL, TEXTS)
+"""The keys of a trial under our prefix, or what they begin with if they end in a colon."""
 
 MAX_BYTES = 60_000
 """Size of one attribute at most, as ASCII JSON: MySQL's TEXT holds 65,535 bytes."""

@@ -25,8 +25,8 @@ _TASK = "llm:task"
 _TEXT = "llm:text:"
 _UNCLAIMED = "llm:unclaimed:"
 _ADAPTATIONS = "llm:adaptations"
-_STUDY_KEYS = (_TASK, _TEXT, _UNCLAIMED, _ADAPTATIONS, "llm:cases", "llm:facts", "llm:insights")
-"""Keys of a study, or what they begin with if they end in a colon, that some version writes."""
+_STUDY_KEYS = (_TASK, _TEXT, _UNCLAIMED, _ADAPTATIONS)
+"""The keys of a study under our prefix, or what they begin with if they end in a colon."""
 
 
 def check_task(task: object) -> str:
