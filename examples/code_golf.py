@@ -1,6 +1,6 @@
 """Code golf: make a program shorter while it still passes its tests.
 
-The model is the one that OPTUNA_LLM_MODEL names; "offline" is a rule-based stand-in.
+OPTUNA_LLM_MODEL names the model; "offline" is a rule-based stand-in.
 """
 
 from optuna_llm.evaluate import run_script

@@ -1,9 +1,9 @@
-"""Several processes work on one study, with nothing between them but its database.
+"""Several processes work on one study and share nothing but its database.
 
     python examples/distributed.py sqlite:///distributed.db 4
 
-Any Optuna database address will do; run it on several machines with the same one, and they all
-share the study.
+Any database address that Optuna takes will do. Started with the same one on several machines, they
+all work on the same study.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ def objective(trial: optuna.Trial) -> float:
     point = suggest_text(trial, "point", "[7.5, -4.0]", description="Two numbers in brackets.")
     scale = trial.suggest_float("scale", 0.5, 2)
     trial.set_user_attr("worker", os.getpid())
-    time.sleep(0.5)  # Stands for the work that makes several workers worth while.
+    time.sleep(0.5)  # Stands in for real work.
     return sum(float(x) ** 2 for x in point.strip("[] ").split(",")) * scale
 
 
 def work(storage: str, n_trials: int) -> None:
-    # While this worker's objective runs, its next proposal is being made.
+    # The next proposal is generated while the objective runs.
     model = os.environ.get("OPTUNA_LLM_MODEL", "offline")
     sampler = LLMSampler("Make the value small.", model=model, prefetch=1)
     study = optuna.load_study(study_name=NAME, storage=storage, sampler=sampler)

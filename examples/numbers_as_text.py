@@ -1,6 +1,6 @@
 """Numbers written as text: minimize x0² + x1² on [-10, 10]².
 
-The model is the one that OPTUNA_LLM_MODEL names; "offline" is a rule-based stand-in.
+OPTUNA_LLM_MODEL names the model; "offline" is a rule-based stand-in.
 """
 
 import json

@@ -1,6 +1,6 @@
 """Paperclips: a script that has a local server make as many paperclips as it can in 30 seconds.
 
-The model is the one that OPTUNA_LLM_MODEL names; "offline" is a rule-based stand-in.
+OPTUNA_LLM_MODEL names the model; "offline" is a rule-based stand-in.
 """
 
 from paperclips_server import open_factory
@@ -22,7 +22,7 @@ for _ in range(3):
 def main(max_steps: int = 3, seconds: float = 30, **arguments: object) -> Result:
     def score(code: str) -> tuple[float, str]:
         with open_factory() as factory:
-            # The factory is on this machine: its network is what the script works with.
+            # The factory runs on this machine, so the script needs the network.
             execution = run_script(
                 code, timeout=seconds + 5, env={"FACTORY": factory.url}, network=True
             )

@@ -1,4 +1,4 @@
-"""The paperclip factory: a server on this machine that counts the clips it is asked to make."""
+"""The paperclip factory: a local server that counts the clips it is asked to make."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +13,7 @@ SECONDS_PER_CLIP = 0.08
 
 
 class Factory(ThreadingHTTPServer):
-    """Makes a clip for each POST request, each in its own time.
+    """Makes one clip per POST request, all requests in parallel.
 
     Attributes:
         made: How many clips it has made.
@@ -30,7 +30,7 @@ class Factory(ThreadingHTTPServer):
         self._numbers = count(1)
 
     def make_clip(self) -> None:
-        """Take the time that a clip takes, and count it."""
+        """Spend the time that a clip takes, then count it."""
         time.sleep(SECONDS_PER_CLIP)
         self.made = max(self.made, next(self._numbers))
 
@@ -53,7 +53,7 @@ class Handler(BaseHTTPRequestHandler):
 
 @contextmanager
 def open_factory() -> Iterator[Factory]:
-    """A factory that works until the end of the block."""
+    """A factory that runs until the end of the block."""
     with Factory() as factory:
         threading.Thread(target=factory.serve_forever, args=(0.05,), daemon=True).start()
         yield factory

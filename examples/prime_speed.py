@@ -1,6 +1,6 @@
-"""Speed: make is_prime(n) as fast as it can be and still right.
+"""Speed: make is_prime(n) as fast as possible while it stays correct.
 
-The model is the one that OPTUNA_LLM_MODEL names; "offline" is a rule-based stand-in.
+OPTUNA_LLM_MODEL names the model; "offline" is a rule-based stand-in.
 """
 
 import math

@@ -1,7 +1,7 @@
 """Improve a program and a number at once: a classifier of handwritten digits.
 
-Runs as it stands, on a rule-based stand-in for the model. With a language model it is the same
-study: set OPENAI_API_KEY and OPTUNA_LLM_MODEL=gpt-… (or give LLMSampler(model="gpt-…")).
+Runs as is, with a rule-based stand-in for the model. To use a language model, set OPENAI_API_KEY
+and OPTUNA_LLM_MODEL=gpt-… (or pass LLMSampler(model="gpt-…")).
 """
 
 import os
@@ -66,7 +66,7 @@ def main(storage: str = "sqlite:///quickstart.db", n_trials: int = 40) -> optuna
         study_name="quickstart",
         load_if_exists=True,
     )
-    # What the dashboard shows of each trial: why, what it changes, what came of it.
+    # For the dashboard: why each trial was proposed, what it changes and how it did.
     callbacks = [show_improvement, DashboardNotes()]
     study.optimize(objective, n_trials, catch=Exception, callbacks=callbacks)
     best = study.best_trial

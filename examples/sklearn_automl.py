@@ -1,9 +1,9 @@
-"""AutoML: a script that makes a classifier of handwritten digits, scored on unseen images.
+"""AutoML: a script that fits a classifier of handwritten digits, scored on unseen images.
 
-The script never meets the test images, and nothing it leaves ever meets their labels: it runs in
-one contained process, its classifier predicts in another, and the score is counted here.
+The script never sees the test images, and nothing it creates ever sees their labels: it runs in
+one contained process, its classifier predicts in another, and the accuracy is computed here.
 
-The model is the one that OPTUNA_LLM_MODEL names; "offline" is a rule-based stand-in.
+OPTUNA_LLM_MODEL names the model; "offline" is a rule-based stand-in.
 """
 
 from sklearn.datasets import load_digits

@@ -1,6 +1,6 @@
 """Text by a rubric: rewrite a sentence until a second conversation with a model likes it.
 
-The model is the one that OPTUNA_LLM_MODEL names; "offline" is a rule-based stand-in.
+OPTUNA_LLM_MODEL names the model; "offline" is a rule-based stand-in.
 """
 
 from optuna_llm.evaluate import Judge

@@ -17,6 +17,7 @@ from optuna_llm._records import Message
 from optuna_llm._records import TrialRecord
 from optuna_llm._records import Usage
 from optuna_llm._sampler import LLMSampler
+from optuna_llm._study.facts import describe_study
 from optuna_llm._text import explain_failures
 from optuna_llm._text import get_texts
 from optuna_llm._text import report_feedback
@@ -47,6 +48,7 @@ __all__ = [
     "StudyUsage",
     "TrialRecord",
     "Usage",
+    "describe_study",
     "explain_failures",
     "get_texts",
     "report_feedback",

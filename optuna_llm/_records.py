@@ -11,6 +11,7 @@ from typing import Literal
 from typing import TypeAlias
 
 from optuna.distributions import BaseDistribution
+from optuna.distributions import CategoricalDistribution
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
@@ -83,12 +84,14 @@ class TextParameter:
         language: The language it is written in (``"python"``); None for prose.
         initial: The text of the first trial; None where it is too long to be kept with the
             declaration.
+        has_initial: Whether there is an initial text; else the model writes the first one too.
     """
 
     name: str
     description: str = ""
     language: str | None = None
     initial: str | None = None
+    has_initial: bool = True
 
 
 @dataclass(frozen=True)
@@ -105,6 +108,8 @@ class Problem:
         n_proposals: How many proposals a reply is to hold.
         editable: Names of the texts that may be answered with changes to a trial's text.
         edits_only: Whether such a text is not to be sent whole.
+        noise: Standard deviation of the objective at the same values; None if not known.
+        best_possible: A bound that no objective value can pass; None if not known.
     """
 
     task: str
@@ -116,6 +121,17 @@ class Problem:
     n_proposals: int = 1
     editable: frozenset[str] = frozenset()
     edits_only: bool = False
+    noise: float | None = None
+    best_possible: float | None = None
+
+    @property
+    def choices(self) -> dict[str, Sequence[ParamValue]]:
+        """The choices of the categorical parameters, by name."""
+        return {
+            name: distribution.choices
+            for name, distribution in self.space.items()
+            if isinstance(distribution, CategoricalDistribution)
+        }
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,6 +150,7 @@ class TrialRecord:
         feedback: The evaluator's words.
         rationale: The model's own words on why it proposed the trial.
         parent: Number of the trial whose texts this one was derived from.
+        source: Who decided its values; None where nobody has said.
     """
 
     number: int
@@ -146,6 +163,7 @@ class TrialRecord:
     feedback: str = ""
     rationale: str = ""
     parent: int | None = None
+    source: Source | None = None
 
     @property
     def violation(self) -> float:
@@ -162,12 +180,25 @@ class Proposal:
         texts: Values of the text parameters.
         rationale: The model's words on why.
         parent: Number of the trial whose text was edited; None if the texts were sent whole.
+        repeats: Number of the trial whose values are to be measured again; None for new values.
     """
 
     params: Mapping[str, ParamValue]
     texts: Mapping[str, str]
     rationale: str = ""
     parent: int | None = None
+    repeats: int | None = None
+
+
+@dataclass(frozen=True)
+class Pass:
+    """The model sees nothing to gain, and leaves the trial to others.
+
+    Attributes:
+        reason: Why, in its words.
+    """
+
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -184,9 +215,10 @@ class Outcome:
         parent: Number of the trial whose texts it was to start from.
         error: Why the proposal of a model was not used, where another proposer stood in.
         others: Further proposals of the same reply.
+        insights: What the model has learned from the trials so far, where it was asked.
     """
 
-    result: Proposal | LLMError
+    result: Proposal | Pass | LLMError
     source: Source = "model"
     usage: Usage = field(default_factory=Usage)
     messages: Sequence[Message] = ()
@@ -195,11 +227,14 @@ class Outcome:
     parent: int | None = None
     error: str = ""
     others: Sequence[Proposal] = ()
+    insights: Sequence[str] = ()
 
     def find_parent(self) -> int | None:
         """Number of the trial that the proposed texts come from; None without texts."""
-        if isinstance(self.result, LLMError) or not self.result.texts:
+        if not isinstance(self.result, Proposal) or not self.result.texts:
             return None
+        if self.result.repeats is not None:
+            return self.result.repeats
         return self.parent if self.result.parent is None else self.result.parent
 
     def split(self) -> list[Outcome]:

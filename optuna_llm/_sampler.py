@@ -28,8 +28,9 @@ from optuna_llm._prompt.system import USER_TEMPLATE
 from optuna_llm._proposing.base import BaseProposer
 from optuna_llm._proposing.edits import Edits
 from optuna_llm._proposing.log import LOG_VARIABLE
-from optuna_llm._proposing.session import Sessions
 from optuna_llm._proposing.session import Settings
+from optuna_llm._proposing.sessions import Sessions
+from optuna_llm._records import Proposal
 from optuna_llm._study import attributes as stored
 from optuna_llm._study import internals
 from optuna_llm._study.declarations import check_task
@@ -74,25 +75,28 @@ class LLMSampler(BaseSampler):
             model if it is given by name, and which trial's text the next one is to start from
             (7 in 10 times the best; else one of the leading five or, 1 in 10 times, any
             complete one; half as often the best after eight trials without gain).
-        max_prompt_tokens: What the messages of one call may take together, a token counted as
-            4 characters. Above it the history is cut to the best and the latest trials.
+        max_prompt_tokens: Size of the messages of one call together, a token counted as 4
+            characters; the text to start from always stands there whole. None is 16,000 and four
+            times the longest text.
         max_reply_retries: How often a reply that cannot be used is sent back.
-        prefetch: How many proposals are asked for in the background while objectives run, so
-            that trials need not wait for the model: twice as many as trials run here at once
-            hide all of a model that is about as slow as the objective. What a trial's proposal
-            cost, and why it was made, is then written while its objective runs. 0 asks when a
-            trial needs one.
+        prefetch: How many proposals are made ahead, in the background, while objectives run, so
+            that trials need not wait for the model. Twice the number of trials that run here at
+            once hides a model that is about as slow as the objective. 0 asks when a trial needs
+            a proposal.
         proposals_per_call: How many proposals a reply is to hold, for the next trials of this
-            process. They share the cost of the prompt; the later ones know less.
-        max_concurrent_calls: How many calls to the model may be under way at once; None for
-            any number.
+            process. They share the cost of the prompt, and the later ones are based on older
+            results.
+        max_concurrent_calls: How many calls to the model may be in flight at once; None for any
+            number.
         edits: Whether the model may answer with changes to a trial's text in place of a whole
             one: ``"auto"`` for texts of more than 1,500 characters, as long as it is good at it;
             ``"always"`` or ``"never"``.
-        history: Says which trials are shown when not all of them fit; called with all finished
-            trials and the study's directions, it returns those to be kept, the most worth
-            showing first. By default in turn one of the best, of the latest, of the failed with
-            feedback, and of each level of values.
+        insights: Whether the model is asked, before the history is cut, for a few lines of what
+            it has taught; they are stored with the study and shown from then on.
+        history: Ranks finished trials by how useful they are to show in full when not all of them
+            fit; called with all finished trials and the study's directions, it returns them, the
+            most useful first. By default in turn one of the best, of the latest, of the failed
+            with feedback, and of each level of values.
         system_template: The system message, with placeholders for what it is made of: any of
             ``{role}`` ``{task}`` ``{objectives}`` ``{numbers}`` ``{texts}`` ``{data}``, and
             ``{reply}``, the form of the answer, which must be there.
@@ -114,12 +118,13 @@ class LLMSampler(BaseSampler):
         model: ModelLike = None,
         base_sampler: BaseSampler | None = None,
         seed: int | None = None,
-        max_prompt_tokens: int = 16_000,
+        max_prompt_tokens: int | None = None,
         max_reply_retries: int = 2,
         prefetch: int = 0,
         proposals_per_call: int = 1,
         max_concurrent_calls: int | None = None,
         edits: Edits = "auto",
+        insights: bool = True,
         history: HistoryPolicy = choose_usual,
         system_template: str = SYSTEM_TEMPLATE,
         user_template: str = USER_TEMPLATE,
@@ -141,6 +146,7 @@ class LLMSampler(BaseSampler):
             proposals_per_call=proposals_per_call,
             max_concurrent_calls=max_concurrent_calls,
             edits=edits,
+            insights=insights,
             log_file=None if log_file is None else Path(log_file),
         )
         _check(settings)
@@ -185,6 +191,7 @@ class LLMSampler(BaseSampler):
             internals.stop(whole)
         if isinstance(outcome.result, LLMError):
             raise outcome.result
+        assert isinstance(outcome.result, Proposal)
         return {**outcome.result.params, **stored.pack_texts(outcome.result.texts)}
 
     def sample_independent(

@@ -35,7 +35,7 @@ _PACKAGE = str(Path(__file__).parent)
 def suggest_text(
     trial: BaseTrial,
     name: str,
-    initial: str,
+    initial: str | None,
     *,
     description: str = "",
     language: str | None = None,
@@ -57,23 +57,26 @@ def suggest_text(
             :class:`~optuna.trial.FixedTrial` that holds the text (as a user attribute, in a
             ``FixedTrial`` also among its ``params``).
         name: Name of the parameter; none that a number parameter has.
-        initial: The text of trial 0.
+        initial: The text of trial 0; None has the model write that too, from the task and the
+            description.
         description: What the text is for and what it must keep to, told to the model.
         language: Its language (``"python"``), for the model and for display; None for prose.
 
     Raises:
-        ValueError: If the name is taken or not usable, ``initial`` is no string, or a trial
-            that does not run holds no text of this name.
+        ValueError: If the name is taken or not usable, ``initial`` is no string, a trial that
+            does not run holds no text of this name, or there is neither an initial text nor a
+            model that could write one.
         LLMError: If no text could be had from the model.
     """
     stored.check_text_name(name)
-    if not isinstance(initial, str):
-        raise ValueError(f"The initial text of {name!r} must be a string: {initial!r}.")
+    if initial is not None and not isinstance(initial, str):
+        raise ValueError(f"The initial text of {name!r} must be a string or None: {initial!r}.")
     if name in trial.distributions:
         raise ValueError(f"{name!r} is a number parameter of this trial: name the text otherwise.")
     if isinstance(trial, Trial):
         # Declared first, so that other workers and the prompt know of a text that was enqueued.
-        declare_text(trial.study, TextParameter(name, description, language, initial))
+        parameter = TextParameter(name, description, language, initial, initial is not None)
+        declare_text(trial.study, parameter)
     text = _find_text(trial, name)
     if text is not None:
         return text
@@ -83,7 +86,13 @@ def suggest_text(
         )
     # A number parameter would make Optuna ask the sampler; this property does it for a text.
     text = stored.unpack_text(trial.relative_params, name)
+    if text is None and initial is None:
+        raise ValueError(
+            f"The text {name!r} has no initial value, and no model has written one: give an "
+            "initial text, or use an LLMSampler, which asks a model for it."
+        )
     if text is None:
+        assert initial is not None
         text = initial
         _note_initial(trial)
     _store_text(trial, name, text)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from collections.abc import Iterator
 import contextlib
 from dataclasses import dataclass
+import logging
 from typing import Literal
 from typing import SupportsFloat
 from typing import TypeAlias
@@ -19,6 +20,7 @@ from optuna_llm._prompt.system import SYSTEM_TEMPLATE
 from optuna_llm._prompt.system import USER_TEMPLATE
 from optuna_llm._records import TextParameter
 from optuna_llm._sampler import LLMSampler
+from optuna_llm._study.facts import describe_study
 from optuna_llm._text import explain_failures
 from optuna_llm._text import get_texts
 from optuna_llm._text import report_feedback
@@ -134,6 +136,12 @@ def run(
         sampler=sampler,
         load_if_exists=True,
     )
+    n_trials = max_steps + (not study.get_trials(deepcopy=False))
+    describe_study(
+        study,
+        n_trials=len(study.get_trials(deepcopy=False)) + n_trials or None,
+        target_value=stop_score,
+    )
     fatal: list[Exception] = []
     objective = _make_objective(func, TextParameter(_X, question, language, x0), fatal)
     callbacks: list[Callable[[optuna.Study, FrozenTrial], None]] = []
@@ -141,9 +149,8 @@ def run(
         callbacks.append(ConsoleCallback())
     if stop_score is not None:
         callbacks.append(TargetValueCallback(stop_score))
-    n_trials = max_steps + (not study.get_trials(deepcopy=False))
     # Failed trials are part of a search; what nobody can mend here has stopped the study.
-    with _quiet_optuna() if verbose else contextlib.nullcontext():
+    with _hide_trial_lines() if verbose else contextlib.nullcontext():
         study.optimize(
             objective,
             n_trials,
@@ -192,14 +199,18 @@ def _make_objective(
 
 
 @contextlib.contextmanager
-def _quiet_optuna() -> Iterator[None]:
-    """Without Optuna's lines on each trial, where the console shows it in other words."""
-    verbosity = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(max(verbosity, optuna.logging.ERROR))
+def _hide_trial_lines() -> Iterator[None]:
+    """Hide Optuna's own line on each trial, which the console shows in other words.
+
+    Nothing else is hidden: retries, and warnings such as that there is no sandbox, stay visible.
+    """
+    logger = logging.getLogger("optuna.study")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
     try:
         yield
     finally:
-        optuna.logging.set_verbosity(verbosity)
+        logger.setLevel(level)
 
 
 def _read_answer(answer: object) -> tuple[float, str]:

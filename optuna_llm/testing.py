@@ -13,6 +13,7 @@ from typing import TypeAlias
 from optuna_llm._records import Completion
 from optuna_llm._records import Message
 from optuna_llm._records import ParamValue
+from optuna_llm._reply.wrapping import write_literal
 
 
 Reply: TypeAlias = str | Completion | Exception
@@ -63,10 +64,10 @@ def write_reply(
     texts: Mapping[str, str] | None = None,
     rationale: str = "",
 ) -> str:
-    """A reply in the form that a model is asked for."""
+    """A reply in the form that a model is asked for; its texts are read to the letter."""
     lines = [f"<rationale>{rationale}</rationale>"]
     if numbers:
         lines.append(f"<numbers>{json.dumps(dict(numbers))}</numbers>")
     for name, text in (texts or {}).items():
-        lines += [f'<text name="{name}">', text, "</text>"]
+        lines += [f'<text name="{name}">', write_literal(text), "</text>"]
     return "\n".join(lines)

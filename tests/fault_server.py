@@ -13,6 +13,7 @@ import struct
 import threading
 from typing import Any
 
+from optuna_llm import ChatModel
 from optuna_llm import Message
 from optuna_llm import OfflineModel
 
@@ -52,6 +53,8 @@ class FaultServer(socketserver.ThreadingTCPServer):
         counts: How often each fault was due.
         bodies: The requests' bodies.
         headers: The requests' headers.
+        ports: How many requests came from each port of a client.
+        model: What answers where no fault is due.
     """
 
     allow_reuse_address = True
@@ -61,7 +64,8 @@ class FaultServer(socketserver.ThreadingTCPServer):
     def __init__(self, plan: Callable[[int], str | None]) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.plan = plan
-        self.model = OfflineModel(0)
+        self.model: ChatModel = OfflineModel(0)
+        self.ports: Counter[int] = Counter()
         self.counts: Counter[str] = Counter()
         self.bodies: list[Body] = []
         self.headers: list[str] = []
@@ -91,6 +95,7 @@ class Handler(socketserver.BaseRequestHandler):
                 number = len(server.bodies)
                 server.bodies.append(body)
                 server.headers.append(head)
+                server.ports[self.client_address[1]] += 1
                 fault = server.plan(number)
                 if fault:
                     server.counts[fault] += 1

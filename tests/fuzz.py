@@ -20,19 +20,27 @@ import test_edits
 import test_faults
 import test_markdown
 import test_prompt
+import test_quoting
 import test_reply
+import test_several
+import test_thoughts
+import test_wrapping
 
 
 PROPERTIES = [
     test_reply.test_any_text_is_a_proposal_or_a_reply_error,
     test_reply.test_any_mix_of_tags_is_a_proposal_or_a_reply_error,
     test_reply.test_any_mix_of_tags_is_read_or_refused_where_more_is_allowed,
-    test_reply.test_any_reply_to_several_is_read_or_refused,
+    test_several.test_any_reply_to_several_is_read_or_refused,
     test_reply.test_any_values_are_valid_or_refused,
     test_edits.test_edits_make_the_text_that_was_meant_or_are_refused,
     test_edits.test_lines_that_differ_can_always_be_edited,
     test_reply.test_every_value_within_its_distribution_is_read_unchanged,
     test_reply.test_every_text_comes_back_as_it_was_written,
+    test_thoughts.test_no_mix_of_thoughts_and_answers_yields_what_none_of_them_says,
+    test_wrapping.test_prose_is_read_as_it_was_written_whatever_it_holds,
+    test_wrapping.test_a_program_is_read_as_it_was_written_whatever_its_strings_hold,
+    test_quoting.test_a_diff_makes_the_new_text_of_the_old,
     test_prompt.test_whatever_a_candidate_wrote_the_prompt_keeps_its_structure,
     test_prompt.test_whatever_the_last_reply_was_the_prompt_keeps_its_structure,
     test_markdown.test_any_text_is_shown_verbatim_as_prose,

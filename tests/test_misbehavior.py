@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 import copy
 import json
@@ -25,17 +26,22 @@ from fault_server import respond
 from fault_server import serve_faults
 from fault_server import WIRE
 from fault_server import write_error
+from forking import needs_fork
+from forking import run_forked
 import optuna
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
 from provenance import told
 import pytest
 
+from optuna_llm import Completion
 from optuna_llm import get_texts
 from optuna_llm import LLMError
 from optuna_llm import LLMSampler
+from optuna_llm import Message
 from optuna_llm import ModelError
 from optuna_llm import ModelSetupError
+from optuna_llm import OfflineModel
 from optuna_llm import OpenAIModel
 from optuna_llm import suggest_text
 
@@ -98,6 +104,7 @@ def outlast(fault: str) -> None:
     assert len(complete) == 30 - lost
 
 
+@pytest.mark.slow
 def test_a_study_outlasts_each_fault() -> None:
     # Side by side, since most of it is waiting.
     with ThreadPoolExecutor(8) as pool:
@@ -107,6 +114,7 @@ def test_a_study_outlasts_each_fault() -> None:
     assert len(runs) > 60
 
 
+@pytest.mark.slow
 def test_a_study_outlasts_all_faults_at_once(capsys: pytest.CaptureFixture[str]) -> None:
     rng = random.Random(0)
     faults = [*WIRE, *CONTENT]
@@ -123,6 +131,52 @@ def test_a_study_outlasts_all_faults_at_once(capsys: pytest.CaptureFixture[str])
         print(f"\n{len(complete)} of 200 trials complete; faults met:")
         for fault, count in sorted(server.counts.items()):
             print(f"  {fault:34}{count:4}")
+
+
+class SigningModel:
+    """Signs each text with the nonce that its prompt carries."""
+
+    def __init__(self) -> None:
+        self._model = OfflineModel(0)
+
+    def complete(self, messages: Sequence[Message]) -> Completion:
+        reply = self._model.complete(messages).text
+        nonce = NONCE.search(messages[0].content + messages[1].content)
+        assert nonce is not None
+        return Completion(reply.replace("\n</text>", f"  # {nonce[0]}\n</text>"))
+
+
+# No digits, which the stand-in model would vary.
+NONCE = re.compile(r"nonce-[a-z]")
+
+
+@pytest.mark.slow
+@needs_fork
+def test_forked_processes_outlast_all_faults_and_get_only_their_own_replies() -> None:
+    """With one model, which the parent has used before."""
+    rng = random.Random(0)
+    # The two that are left out are replies to other prompts by design.
+    faults = [fault for fault in [*WIRE, *CONTENT] if not fault.startswith("the reply before")]
+
+    def work(number: int) -> list[str]:
+        nonce = f"nonce-{'abcde'[number]}"
+        sampler = LLMSampler(f"Go down: {nonce}.", model=model, seed=number)
+        study = optuna.create_study(sampler=sampler)
+        study.optimize(objective, n_trials=30, catch=LLMError)
+        check(study, 30)
+        trials = [t for t in study.trials if t.user_attrs.get("llm:source") == "model"]
+        return [nonce, *(get_texts(trial)["code"] for trial in trials)]
+
+    with serve_faults(lambda _: rng.choice(faults) if rng.random() < 0.4 else None) as server:
+        server.model = SigningModel()
+        model = connect(server, timeout=2.0, patience=1.0)
+        assert work(4)[0] == "nonce-e"
+        processes = run_forked(work)
+    assert {nonce for nonce, *_ in processes} == {f"nonce-{letter}" for letter in "abcd"}
+    for nonce, *texts in processes:
+        assert len(texts) > 15
+        found = [set(NONCE.findall(text)) for text in texts]
+        assert all(nonces == {nonce} for nonces in found), (nonce, found)
 
 
 @pytest.mark.parametrize("fault", ["500", "is silent", "breaks off", "prose"])

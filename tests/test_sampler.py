@@ -3,12 +3,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from collections.abc import Sequence
 import copy
+import gc
 from pathlib import Path
 import pickle
+import re
 import subprocess
 import sys
 import threading
 from typing import Any
+import weakref
 
 import optuna
 from optuna.trial import TrialState
@@ -256,7 +259,7 @@ from optuna_llm import LLMSampler
 sys.path.insert(0, {folder!r})
 from test_sampler import mixed
 # A seed by which nothing falls to the base sampler after the cut: that would begin anew.
-sampler = LLMSampler("Be small.", model="offline", seed=4)
+sampler = LLMSampler("Be small.", model="offline", seed=3)
 study = optuna.create_study(
     storage={storage!r}, study_name="s", sampler=sampler, load_if_exists=True
 )
@@ -330,7 +333,7 @@ def test_constraints_make_a_trial_infeasible() -> None:
     prompt = model.calls[2][1].content
     assert "## Trial 1: value 1.25, infeasible\n" in prompt
     assert 'constraints: {"0": 0.5}' in prompt
-    assert "to beat trial 2: aim at value 3.52 or less." in prompt
+    assert "to beat trial 2." in prompt
 
 
 @pytest.mark.filterwarnings("ignore:.*constraints_func")
@@ -378,7 +381,8 @@ def test_under_hyperband_the_model_sees_all_trials() -> None:
     study = optuna.create_study(sampler=LLMSampler(model=model), pruner=pruner)
     study.optimize(objective, n_trials=12)
     assert sources(study) == ["initial"] + ["model"] * 11
-    assert all(f"## Trial {n}:" in model.calls[-1][1].content for n in range(11))
+    told = model.calls[-1][1].content
+    assert all(re.search(rf"^(## Trial|- trial) {n}\b", told, re.MULTILINE) for n in range(11))
 
 
 def test_what_a_partial_fixed_sampler_fixes_is_not_asked_for() -> None:
@@ -444,10 +448,10 @@ def test_the_task_is_kept_with_the_study() -> None:
     assert "# Task\nGo down.\n" in model.calls[0][0].content
 
 
-@pytest.mark.parametrize("tokens", [800, 1_000, 4_000])
+@pytest.mark.parametrize("tokens", [1_500, 2_500, 4_000])
 def test_the_messages_keep_to_their_budget(tokens: int) -> None:
     def objective(trial: optuna.Trial) -> float:
-        suggest_text(trial, "code", "x = 1\n" * 2_000)
+        suggest_text(trial, "code", "x = 1\n" * 20)
         report_feedback(trial, "word " * 2_000)
         return parabola(trial)
 
@@ -458,7 +462,7 @@ def test_the_messages_keep_to_their_budget(tokens: int) -> None:
         if len(sizes) % 3 == 0:
             return "No. " * 5_000
         n = len(sizes)
-        return write_reply({"x": n / 50, "n": 1}, {"code": "y = 2\n" * (n * 100)}, "r" * 3_000)
+        return write_reply({"x": n / 50, "n": 1}, {"code": "y = 2\n" * (n + 1)}, "r" * 3_000)
 
     study, _ = make_study(answer, max_prompt_tokens=tokens)
     study.optimize(objective, n_trials=30)
@@ -471,8 +475,19 @@ def test_a_budget_that_the_parameters_alone_pass_is_an_error_with_numbers() -> N
         return sum(trial.suggest_float(f"parameter {i}", 0, 1) for i in range(100))
 
     study, _ = make_study([], max_prompt_tokens=1_000)
-    with pytest.raises(ValueError, match=r"max_prompt_tokens=1000 is too small"):
+    # It ends the study, since no later prompt would fit either.
+    with pytest.raises(ModelSetupError, match=r"max_prompt_tokens=1000 is too small"):
         study.optimize(objective, n_trials=2)
+
+
+def test_the_text_to_start_from_is_whole_and_the_budget_grows_with_it() -> None:
+    start = "".join(f"line {i} = {i % 7}\n" for i in range(6_000))
+    study, model = make_study([write_reply(texts={"code": start + "a"})] * 2)
+    study.optimize(lambda t: len(suggest_text(t, "code", start)), n_trials=2)
+    assert start.rstrip("\n") in model.calls[0][1].content
+    study, _ = make_study([], max_prompt_tokens=16_000)
+    with pytest.raises(ModelSetupError, match="with the text to start from"):
+        study.optimize(lambda t: len(suggest_text(t, "code", start)), n_trials=2)
 
 
 @pytest.mark.parametrize(
@@ -522,3 +537,122 @@ def test_the_base_sampler_falls_in_with_all_of_its_hooks() -> None:
     study.optimize(parabola)
     assert sorted(t.params["x"] for t in study.trials) == [1, 2, 3]
     assert sources(study) == ["base", "fallback", "fallback"]
+
+
+def test_a_preview_leaves_no_trace_in_later_prompts() -> None:
+    def run(*, previews: bool) -> list[str]:
+        model = ScriptedModel(lambda _: proposals(len(model.calls) / 4)[0])
+        sampler = LLMSampler(model=model, seed=0, max_prompt_tokens=700)
+        study = optuna.create_study(sampler=sampler)
+        for _ in range(12):
+            study.optimize(parabola, n_trials=1)
+            if previews:
+                sampler.preview(study)
+        return [user.content for _, user in model.calls]
+
+    assert run(previews=True) == run(previews=False)
+
+
+def test_a_preview_knows_a_text_that_was_enqueued() -> None:
+    sampler = LLMSampler(model=ScriptedModel([]))
+    study = optuna.create_study(sampler=sampler)
+    study.enqueue_trial({}, user_attrs={"code": "enqueued"})
+    study.optimize(lambda t: len(suggest_text(t, "code", "a")), n_trials=1)
+    assert "enqueued" in str(sampler.preview(study))
+
+
+def test_texts_and_numbers_may_be_enqueued_together() -> None:
+    def objective(trial: optuna.Trial) -> float:
+        return parabola(trial) + len(suggest_text(trial, "code", "a"))
+
+    study, model = make_study([])
+    study.enqueue_trial({"x": 1.0, "n": 2, "code": "enqueued"})
+    study.optimize(objective, n_trials=1)
+    assert get_texts(study.trials[0]) == {"code": "enqueued"}
+    study.enqueue_trial({"x": 2.0, "n": 2, "code": "again"})
+    study.optimize(objective, n_trials=1)
+    assert get_texts(study.trials[1]) == {"code": "again"}
+    assert study.trials[1].params == {"x": 2.0, "n": 2}
+    assert sources(study) == ["user", "user"]
+    assert model.calls == []
+
+
+def test_a_text_of_a_trial_that_was_added_by_hand_is_shown() -> None:
+    study, model = make_study([write_reply(texts={"code": "bb"})])
+    study.add_trial(optuna.create_trial(value=9.0, user_attrs={"code": "by hand"}))
+    study.optimize(lambda t: len(suggest_text(t, "code", "a")), n_trials=1)
+    assert "by hand" in model.calls[0][1].content
+
+
+def test_a_text_that_a_study_gets_later_is_tried_as_it_is_once() -> None:
+    def with_text(trial: optuna.Trial) -> float:
+        return parabola(trial) + len(suggest_text(trial, "code", "initial"))
+
+    later = write_reply({"x": 3.0, "n": 1}, {"code": "made"})
+    study, model = make_study([*proposals(1.0, 2.0), later])
+    study.optimize(parabola, n_trials=2)
+    study.optimize(with_text, n_trials=2)
+    texts = [get_texts(trial) for trial in study.trials]
+    assert texts == [{}, {}, {"code": "initial"}, {"code": "made"}]
+    # The numbers of that trial are still the model's.
+    assert study.trials[2].params["x"] == 2.0
+    assert 'Start from "code" of trial 2' in model.calls[2][1].content
+
+
+def test_only_texts_that_the_objective_asks_for_are_the_trials() -> None:
+    def objective(trial: optuna.Trial) -> float:
+        branch = trial.suggest_categorical("branch", ["a", "b"])
+        return float(len(suggest_text(trial, branch, f"initial {branch}")))
+
+    def answer(messages: Sequence[Message]) -> str:
+        n = len(model.calls)
+        texts = {b: f"{b} {n}" for b in "ab" if f'<text name="{b}">' in messages[0].content}
+        return write_reply({"branch": "ab"[n % 2]}, texts)
+
+    model = ScriptedModel(answer)
+    study = optuna.create_study(sampler=LLMSampler(model=model, seed=0))
+    study.optimize(objective, n_trials=8)
+    for trial in study.trials:
+        assert get_texts(trial).keys() == {trial.params["branch"]}
+
+
+def test_after_trial_of_the_base_sampler_is_called_even_if_the_storage_fails() -> None:
+    ended = []
+
+    class Base(optuna.samplers.RandomSampler):
+        def after_trial(self, *arguments: Any) -> None:
+            ended.append(arguments)
+
+    class Broken(optuna.storages.InMemoryStorage):
+        def set_trial_user_attr(self, trial_id: int, key: str, value: Any) -> None:
+            raise RuntimeError("The disk is full.")
+
+    sampler = LLMSampler(model=ScriptedModel([]), base_sampler=Base())
+    study = optuna.create_study(sampler=sampler, storage=Broken())
+    study.enqueue_trial({"x": 0.5})
+    with pytest.raises(RuntimeError, match="disk"):
+        study.optimize(lambda t: t.suggest_float("x", 0, 1), n_trials=1)
+    assert len(ended) == 1
+
+
+def test_a_trial_that_is_never_told_keeps_no_storage_alive() -> None:
+    sampler = LLMSampler(model="offline", prefetch=1)
+    study = optuna.create_study(sampler=sampler)
+    study.optimize(parabola, n_trials=2)
+    study.ask().suggest_float("x", -10, 10)
+    storage = weakref.ref(study._storage)
+    del study
+    gc.collect()
+    assert storage() is None
+
+
+def test_a_study_resumed_with_another_task_says_which_holds(
+    logs: pytest.LogCaptureFixture,
+) -> None:
+    study = optuna.create_study(sampler=LLMSampler("Go up.", model="offline"))
+    study.optimize(parabola, n_trials=1)
+    study.sampler = LLMSampler("Go down.", model="offline")
+    study.optimize(parabola, n_trials=2)
+    said = [r.getMessage() for r in logs.records if "Go up." in r.getMessage()]
+    assert len(said) == 1
+    assert study.user_attrs["llm:task"] == "Go down."

@@ -156,7 +156,7 @@ def test_a_name_that_a_number_has_is_refused_either_way_round() -> None:
 
 
 def test_an_initial_text_that_is_no_string_is_refused() -> None:
-    with pytest.raises(ValueError, match="initial text of 'code' must be a string: 5"):
+    with pytest.raises(ValueError, match="initial text of 'code' must be a string or None: 5"):
         suggest_text(optuna.create_study().ask(), "code", 5)  # type: ignore[arg-type]
 
 

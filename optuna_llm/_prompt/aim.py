@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+import itertools
 import math
 import random
+import statistics
 
 from optuna.study import StudyDirection
 
@@ -13,9 +15,10 @@ from optuna_llm._study.snapshot import StudySnapshot
 
 
 _PLATEAU = 8
-"""After how many trials without gain another direction is asked for."""
+"""Number of trials without gain after which another direction is asked for."""
 
-_N_GAINS = 3
+_LEAST_LEADERS = 3
+"""Number of different values among the best trials from which on a step can be told."""
 
 
 def choose_parent(
@@ -50,26 +53,34 @@ def choose_parent(
 
 
 def find_target(snapshot: StudySnapshot) -> float | None:
-    """A value as far beyond the best as the last gains suggest; None where there is no telling.
+    """A value a step beyond the best; None where there is no honest one.
 
-    Less far the longer nothing was gained, and not beyond zero: errors and losses have nothing
-    there.
+    The step is the median of those between the best trials, since gains among good trials tell
+    what can be reached and the first leap does not; it is no smaller than the noise. The target
+    never passes the best possible value, nor zero unless that is known to be possible.
     """
-    gains = snapshot.gains[-_N_GAINS:]
     leaders = snapshot.leaders
-    if not gains or not leaders or leaders[-1].values is None or leaders[-1].violation:
+    if len(snapshot.directions) > 1 or not leaders or leaders[-1].violation:
         return None
-    # Half of the least of them: gains shrink, and the first is often a leap.
-    gain = min(gains) / 2 / (1 + len(snapshot.since_gain) // _PLATEAU)
-    best = leaders[-1].values[0]
-    target = best + gain if snapshot.directions[0] == StudyDirection.MAXIMIZE else best - gain
-    if target * best <= 0:
-        target = best / 2
-    return target if math.isfinite(target) and target != best else None
+    values = [record.values[0] for record in leaders if record.values]
+    different = sorted({value for value in values if math.isfinite(value)})
+    if len(different) < _LEAST_LEADERS:
+        return None
+    step = statistics.median(b - a for a, b in itertools.pairwise(different))
+    step = max(step, snapshot.facts.noise or 0.0)
+    is_up = snapshot.directions[0] == StudyDirection.MAXIMIZE
+    best, possible = values[-1], snapshot.facts.best_possible
+    target = best + step if is_up else best - step
+    if possible is not None:
+        target = min(target, possible) if is_up else max(target, possible)
+    elif target * best <= 0:
+        return None
+    is_beyond = target > best if is_up else target < best
+    return target if math.isfinite(target) and is_beyond else None
 
 
 def find_in_vain(snapshot: StudySnapshot) -> Sequence[TrialRecord]:
-    """The trials since the last gain, where they are many."""
+    """The model's trials since the last gain, where they are many."""
     return snapshot.since_gain if _is_stuck(snapshot) else ()
 
 

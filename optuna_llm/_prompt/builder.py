@@ -13,7 +13,7 @@ import threading
 
 from optuna_llm._prompt.choice import choose_usual
 from optuna_llm._prompt.choice import HistoryPolicy
-from optuna_llm._prompt.page import HISTORY_TITLE
+from optuna_llm._prompt.page import INSIGHTS_REQUEST
 from optuna_llm._prompt.page import Page
 from optuna_llm._prompt.request import Request
 from optuna_llm._prompt.system import DEFAULT_TEMPLATES
@@ -25,12 +25,19 @@ from optuna_llm._study.snapshot import StudySnapshot
 
 
 LEAST_PROMPT_TOKENS = 500
+USUAL_PROMPT_TOKENS = 16_000
 
 CHARACTERS_PER_TOKEN = 4
 """How tokens are counted: a rule of thumb, since tokenizers differ and need downloads."""
 
-_HISTORY_SHARE = 5
-"""What part of the prompt's room the history may take, beside one whole text: a fifth."""
+_HISTORY_SHARE = 11
+"""What part of the prompt trials may take that are shown fully, beside whole texts."""
+
+_LEAST_HISTORY = 6_000
+"""How many characters it may take even if that is more, as far as there is room."""
+
+_CUT_SHARE = 3
+"""To how many tenths of that it is cut: each cut costs what a provider has cached."""
 
 
 @dataclass(frozen=True)
@@ -39,9 +46,11 @@ class Prompt:
 
     Attributes:
         messages: The system message and the user message.
+        asks_insights: Whether the model is asked for what the trials so far have taught.
     """
 
     messages: tuple[Message, Message]
+    asks_insights: bool = False
 
     @property
     def tokens(self) -> int:
@@ -65,19 +74,25 @@ class PromptBuilder:
     Args:
         templates: What the messages are made of.
         choose: Ranks finished trials by how useful they are to show, where not all of them fit.
-        max_tokens: Size of the two messages together, a token counted as 4 characters.
+        max_tokens: Size of the two messages together, a token counted as 4 characters. None is
+            16,000 and four times the longest text.
+        insights: Whether the model is asked for what it has learned before the history is cut.
     """
 
     def __init__(
         self,
         templates: Templates = DEFAULT_TEMPLATES,
         choose: HistoryPolicy = choose_usual,
-        max_tokens: int = 16_000,
+        max_tokens: int | None = None,
+        *,
+        insights: bool = True,
     ) -> None:
         self._templates = templates
         self._choose = choose
         self._max_tokens = max_tokens
+        self._insights = insights
         self._transcript = Transcript()
+        self._is_cut_due = False
         self._lock = threading.Lock()
 
     def build(self, snapshot: StudySnapshot, request: Request) -> Prompt:
@@ -91,13 +106,15 @@ class PromptBuilder:
             ValueError: If not even the parameters and the request fit.
         """
         with self._lock:
-            return self._fill(snapshot, request, self._transcript)
+            prompt = self._fill(snapshot, request, self._transcript)
+            self._is_cut_due = prompt.asks_insights
+            return prompt
 
     def preview(self, snapshot: StudySnapshot, request: Request) -> Prompt:
         """The same as :meth:`build`, without a trace in later prompts."""
         with self._lock:
             transcript = copy.copy(self._transcript)
-        return self._fill(snapshot, request, transcript)
+            return self._fill(snapshot, request, transcript)
 
     def halve(self, prompt: Prompt) -> int | None:
         """Allow later prompts half the size of one that was too long for the model.
@@ -108,28 +125,62 @@ class PromptBuilder:
         size = prompt.tokens // 2
         if size < LEAST_PROMPT_TOKENS:
             return None
-        self._max_tokens = min(self._max_tokens, size)
+        with self._lock:
+            self._max_tokens = min(self._max_tokens or size, size)
+            self._is_cut_due = True
         return self._max_tokens
 
     def _fill(self, snapshot: StudySnapshot, request: Request, transcript: Transcript) -> Prompt:
         system = render_system(request.problem, self._templates.system)
-        room = self._max_tokens * CHARACTERS_PER_TOKEN - len(system)
+        size = self._measure(snapshot)
+        room = size - len(system)
         page = Page(snapshot, request, transcript, self._templates, room)
         # What stands in full in the transcript need not stand in the request, but how much of the
         # transcript fits depends on the rest: so room is kept for the longest that it can be.
-        reserved = len(page.fill("")) + len(HISTORY_TITLE)
+        reserved = len(page.fill("")) + len(INSIGHTS_REQUEST)
         if room < reserved:
             raise ValueError(
-                f"max_prompt_tokens={self._max_tokens} is too small for this study: its "
-                f"parameters take {len(system) // CHARACTERS_PER_TOKEN:,} tokens and the request "
-                f"{reserved // CHARACTERS_PER_TOKEN:,}. Allow more."
+                f"max_prompt_tokens={size // CHARACTERS_PER_TOKEN} is too small for this study: "
+                f"its parameters take {len(system) // CHARACTERS_PER_TOKEN:,} tokens and the "
+                f"request, with the text to start from, {reserved // CHARACTERS_PER_TOKEN:,}. "
+                "Allow more."
             )
-        transcript.update(
-            snapshot.finished,
-            lambda: self._choose(snapshot.finished, snapshot.directions),
-            room - reserved,
-            self._max_tokens * CHARACTERS_PER_TOKEN // _HISTORY_SHARE,
-            page.render_block,
-        )
-        user = page.fill(str(transcript))
-        return Prompt((Message("system", system), Message("user", user)))
+        usual = self._max_tokens or USUAL_PROMPT_TOKENS
+        share = max(usual * CHARACTERS_PER_TOKEN // _HISTORY_SHARE, _LEAST_HISTORY)
+        asks = self._grow(page, room - reserved, share)
+        user = page.fill(str(transcript), asks_insights=asks)
+        return Prompt((Message("system", system), Message("user", user)), asks)
+
+    def _grow(self, page: Page, limit: int, share: int) -> bool:
+        """Bring the transcript up to date; returns whether the next prompt's will be cut.
+
+        Args:
+            page: The page that it is for.
+            limit: How many characters it may take.
+            share: How many of them it is to take, beside one whole text.
+        """
+        snapshot, transcript = page.snapshot, page.transcript
+        transcript.append(snapshot.finished, limit, page.render_block)
+        text = str(transcript)
+        # Two texts may stand there whole, one of them replaced, beside the changes to them.
+        usual = min(limit, share + 2 * transcript.largest + transcript.lines_size)
+        is_too_long = len(text) > min(limit, usual * 5 // 4)
+        if is_too_long or (len(text) > usual and (self._is_cut_due or not self._insights)):
+            transcript.cut(
+                snapshot.finished,
+                self._choose(snapshot.finished, snapshot.directions),
+                share * _CUT_SHARE // 10 + transcript.largest,
+                limit,
+                page.render_block,
+                snapshot.insights,
+            )
+            return False
+        return len(text) > usual
+
+    def _measure(self, snapshot: StudySnapshot) -> int:
+        """Size of a prompt in characters."""
+        if self._max_tokens is not None:
+            return self._max_tokens * CHARACTERS_PER_TOKEN
+        initial = (len(text.initial or "") for text in snapshot.texts.values())
+        longest = max([*snapshot.longest.values(), *initial], default=0)
+        return USUAL_PROMPT_TOKENS * CHARACTERS_PER_TOKEN + 4 * longest

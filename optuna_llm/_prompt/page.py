@@ -7,34 +7,48 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
-from optuna_llm._prompt.blocks import render_trial
+from optuna_llm._prompt.asking import digits_to_tell
+from optuna_llm._prompt.asking import Locator
+from optuna_llm._prompt.asking import render_request
+from optuna_llm._prompt.blocks import BlockRenderer
 from optuna_llm._prompt.blocks import write_numbers
 from optuna_llm._prompt.blocks import write_values
 from optuna_llm._prompt.request import Request
 from optuna_llm._prompt.system import Templates
+from optuna_llm._prompt.transcript import Detail
 from optuna_llm._prompt.transcript import IsShown
 from optuna_llm._prompt.transcript import Transcript
-from optuna_llm._quoting import clean_text
-from optuna_llm._quoting import fence_text
 from optuna_llm._quoting import one_line
-from optuna_llm._quoting import shorten
-from optuna_llm._records import TextParameter
 from optuna_llm._records import TrialRecord
+from optuna_llm._study.distributions import write_number
 from optuna_llm._study.snapshot import StudySnapshot
 
 
-HISTORY_TITLE = "# Trials so far, in the order they ended\n\n"
+INSIGHTS_REQUEST = """\
 
-_Locator: TypeAlias = Callable[[TrialRecord, str, str], int | None]
+The history above will be shortened after this reply. So write, besides the above, what it has \
+taught: at most six lines, each a fact that the next trials need (what works, what does not, by \
+how much), not a plan:
+<insights>
+- …
+</insights>
+"""
 
-_MAX_REPLY = 1_500
-_MAX_DIRECTION = 160
-_MAX_DIRECTIONS = 8
+_HISTORY_TITLE = "# Trials so far, in the order they ended\n\n"
+_INSIGHTS_TITLE = "# What earlier trials have taught, in your words\n\n"
+
 _MAX_RUNNING = 20
-_MAX_IN_VAIN = 100
+_FEW = 20
+"""Up to how many shown trials the best need no list of their own."""
+
+_LEAST_TRIALS = 8
+"""Number of finished trials from which on choices are counted."""
+
+_MAX_CHOICES = 12
+
+_Show: TypeAlias = Callable[[TrialRecord], str]
 
 
 @dataclass(frozen=True)
@@ -42,6 +56,10 @@ class Page:
     """The user message in the making.
 
     Attributes:
+        snapshot: The study.
+        request: What is asked for.
+        transcript: The history as it was shown in the call before.
+        templates: What the message is made of.
         room: Characters that it may take.
     """
 
@@ -56,49 +74,65 @@ class Page:
         """The objectives' names."""
         return [name for name, _ in self.request.problem.objectives]
 
-    def fill(self, told: str) -> str:
-        """The message with this history; without any nothing is pointed to that stands there."""
+    def fill(self, told: str, *, asks_insights: bool = False) -> str:
+        """The message with this history; without any, nothing points to it.
+
+        Args:
+            told: The history.
+            asks_insights: Whether to ask for what the trials so far have taught.
+        """
         about = [
             TrialRecord(-1, TrialState.WAITING, params=p.params, texts=p.texts)
             for p in self.request.proposals
         ]
-        is_shown: IsShown = self.transcript.__contains__ if told else (lambda _: False)
         room = max(0, self.room)
         running = _render_running(
             [*self.request.running, *about],
             room // 8,
-            lambda record: self.render_block(record, is_shown),
+            lambda record: self.render_block(
+                record, Detail.FULL, self.transcript.__contains__ if told else lambda _: False
+            ),
         )
-        locate: _Locator = self._locate if told else (lambda *_: None)
+        locate: Locator = self._locate if told else (lambda *_: None)
+        asked = render_request(self.snapshot, self.request, self.names, room, locate)
         return self.templates.user.format(
-            history=HISTORY_TITLE + told if told else "",
-            best=_render_leaders(self.request.leaders, self.names),
+            history=self._render_history(told),
+            best=self._render_leaders(told) + _render_choices(self.snapshot, self.request),
             running=running,
-            request=_render_request(self.request, self.names, room, locate),
+            request=asked + (INSIGHTS_REQUEST if asks_insights else ""),
         )
 
-    def render_block(self, record: TrialRecord, is_shown: IsShown) -> str:
-        """A trial, its texts told by those of trials that are shown."""
+    def render_block(self, record: TrialRecord, detail: Detail, is_shown: IsShown) -> str:
+        """A trial, its texts told by those of others."""
 
         def find(record: TrialRecord, name: str) -> TrialRecord | None:
             return self._find_known(record, name, is_shown)
 
         same = self.snapshot.find_same_feedback(record)
         same = same if same not in (None, record) and is_shown(same) else None
-        return render_trial(record, self.names, self.room // 4, find, same)
+        renderer = BlockRenderer(self.snapshot, self.names, self.room // 4, find)
+        return renderer.render(record, detail, same)
 
     def _find_known(self, record: TrialRecord, name: str, is_shown: IsShown) -> TrialRecord | None:
         """The trial that a text is told by: one with the same, its parent or the first."""
-        same = self.snapshot.find_same_text(name, record.texts[name])
+        text = record.texts[name]
+        same = self.snapshot.find_same_text(name, text)
         if same is not None and same is not record and is_shown(same):
             return same
         # The best is what most trials start from: whole here, it need not be in the request.
         leaders = self.request.leaders
-        if len(self.snapshot.directions) == 1 and leaders and record is leaders[-1]:
+        is_best = (
+            len(self.snapshot.directions) == 1 and leaders and record.number == leaders[-1].number
+        )
+        if is_best and len(text) <= self.room // 4:
             return None
-        known = map(self.snapshot.find, (record.parent, self.transcript.first))
-        shown = (r for r in known if r is not None and r is not record and is_shown(r))
-        return next((r for r in shown if name in r.texts), None)
+        parent = self.snapshot.find(record.parent)
+        if parent is not None and parent is not record and name in parent.texts:
+            return parent
+        first = self.snapshot.finished[0] if self.snapshot.finished else None
+        if first is None or first is record or not is_shown(first) or name not in first.texts:
+            return None
+        return first
 
     def _locate(self, record: TrialRecord, name: str, fenced: str) -> int | None:
         """Number of the trial in whose block a text stands whole."""
@@ -108,36 +142,76 @@ class Page:
         holders = (r.number for r in (record, same) if r and self.transcript.holds(r, fenced))
         return next(holders, None)
 
+    def _render_history(self, told: str) -> str:
+        lines = [f"- {one_line(line, 300)}\n" for line in self.transcript.insights]
+        insights = f"{_INSIGHTS_TITLE}{''.join(lines)}\n" if lines and told else ""
+        return f"{insights}{_HISTORY_TITLE}{told}" if told else ""
 
-def _render_leaders(leaders: Sequence[TrialRecord], names: Sequence[str]) -> str:
-    """The best trials, a line each, values to as many digits as tell them apart."""
-    if not leaders:
-        return ""
-    digits = _digits_to_tell([value for r in leaders for value in r.values or ()])
-    title = "The best trials, the best last"
-    if len(names) > 1:
-        title = "Trials that no other beats in every objective"
-    lines = [f"# {title}", ""]
-    for leader in leaders:
-        infeasible = ", infeasible" if leader.violation else ""
-        numbers = f" {write_numbers(leader.params)}" if leader.params else ""
-        values = write_values(leader, names, digits)
-        lines.append(f"- trial {leader.number}: {values}{infeasible}{numbers}")
-    return "\n".join(lines) + "\n\n"
+    def _render_leaders(self, told: str) -> str:
+        """The best trials, values to as many digits as tell them apart.
+
+        In one line while all of them are in sight, else a line each.
+        """
+        leaders = self.request.leaders
+        if not leaders:
+            return ""
+        digits = digits_to_tell([value for r in leaders for value in r.values or ()])
+        is_one = len(self.names) == 1
+        is_short = len(self.transcript) <= _FEW and all(map(self.transcript.is_listed, leaders))
+        if is_one and is_short and len(leaders) == 1:
+            return ""
+        if is_one and told and is_short:
+            best = [f"{leader.number} ({_write(leader, digits)})" for leader in reversed(leaders)]
+            return f"The best trials, the best first: {', '.join(best)}.\n\n"
+        title = "The best trials, the best last"
+        if not is_one:
+            title = "Trials that no other beats in every objective"
+        lines = [f"# {title}", ""]
+        for leader in leaders:
+            infeasible = ", infeasible" if leader.violation else ""
+            numbers = f" {write_numbers(leader.params)}" if leader.params else ""
+            values = write_values(leader, self.names, digits)
+            lines.append(f"- trial {leader.number}: {values}{infeasible}{numbers}")
+        return "\n".join(lines) + "\n\n"
 
 
-def _digits_to_tell(values: Sequence[float], least: int = 6) -> int:
-    """How many significant digits tell the values apart."""
-    different = len(set(values))
-    for digits in range(least, 17):
-        if len({f"{value:.{digits}g}" for value in values}) == different:
-            return digits
-    return 17
+def _write(leader: TrialRecord, digits: int) -> str:
+    values = leader.values or ()
+    return ", ".join(f"{value:.{digits}g}" for value in values) + (
+        ", infeasible" if leader.violation else ""
+    )
 
 
-def _render_running(
-    running: Sequence[TrialRecord], limit: int, render: Callable[[TrialRecord], str]
-) -> str:
+def _render_choices(snapshot: StudySnapshot, request: Request) -> str:
+    """How often each choice of a categorical parameter was tried, and its best value."""
+    lines = []
+    for name, choices in request.problem.choices.items():
+        if len(snapshot.finished) < _LEAST_TRIALS or len(choices) > _MAX_CHOICES:
+            continue
+        said = []
+        for choice in map(write_number, choices):
+            tally = snapshot.choices.find(name, choice)
+            best = "" if tally.best is None else f", best {tally.best:.6g}"
+            said.append(f"{choice} {tally.count}x{best}" if tally.count else f"{choice} never")
+        lines.append(f"- {one_line(name)}: {'; '.join(said)}")
+    lines += _render_conditions(snapshot, request)
+    return "# Choices, as far as they were tried\n\n" + "\n".join(lines) + "\n\n" if lines else ""
+
+
+def _render_conditions(snapshot: StudySnapshot, request: Request) -> list[str]:
+    """Which parameters go with which choices, where the trials show it."""
+    lines = []
+    for parameter in sorted(snapshot.conditional):
+        for name in request.problem.choices:
+            having = snapshot.choices.find_condition(parameter, name)
+            if having and parameter != name:
+                choices = " or ".join(having)
+                lines.append(f"- {one_line(parameter)}: used only with {one_line(name)} {choices}")
+                break
+    return lines
+
+
+def _render_running(running: Sequence[TrialRecord], limit: int, render: _Show) -> str:
     """The trials that run elsewhere, the newest that there is room for."""
     blocks: list[str] = []
     for record in reversed(running[-_MAX_RUNNING:]):
@@ -148,93 +222,3 @@ def _render_running(
     if not blocks:
         return ""
     return "# Running now, their results not yet known: do not repeat them\n\n" + "".join(blocks)
-
-
-def _render_request(request: Request, names: Sequence[str], room: int, locate: _Locator) -> str:
-    problem = request.problem
-    wanted = f"trial {request.number}"
-    if problem.n_proposals > 1:
-        wanted = f"trials {request.number} to {request.number + problem.n_proposals - 1}"
-    lines = ["# Now", "", f"Propose {wanted}{_render_aim(request)}"]
-    lines += _render_plateau(request, room // 8)
-    for parameter in problem.texts:
-        lines += _render_start(parameter, request, room // 2 // len(problem.texts), locate)
-    if request.fixed or request.given:
-        lines.append("The user has set a part of this trial, which stays as it is:")
-    if request.fixed:
-        lines.append(f"numbers: {write_numbers(request.fixed)}")
-    for name, text in request.given.items():
-        lines.append(f"{name}:\n{fence_text(shorten(clean_text(text), room // 8))}")
-    if request.rejected is not None:
-        reply, reason = request.rejected
-        lines += [
-            "",
-            "# Your last reply could not be used",
-            "",
-            f"It was:\n{fence_text(shorten(clean_text(reply), min(_MAX_REPLY, room // 8)))}",
-            _render_reason(reason, min(_MAX_REPLY, room // 8)),
-            "Answer again, the whole of it.",
-        ]
-    return "\n".join(lines) + "\n"
-
-
-def _render_reason(reason: str, room: int) -> str:
-    """What is wrong with a reply; lines of a text keep their form."""
-    first, _, rest = reason.partition("\n")
-    said = f"What is wrong: {one_line(first, room)}"
-    return f"{said}\n{fence_text(shorten(clean_text(rest), room))}" if rest else said
-
-
-def _render_start(
-    parameter: TextParameter, request: Request, room: int, locate: _Locator
-) -> list[str]:
-    """What to derive the next text from: the parent's text, or else the initial one."""
-    name = parameter.name
-    parent = request.parent
-    if parent is None or name not in parent.texts:
-        initial = parameter.initial
-        if initial is None:
-            return []
-        return [f'Start from this "{name}":\n{fence_text(shorten(clean_text(initial), room))}']
-    text = clean_text(parent.texts[name])
-    holder = locate(parent, name, fence_text(text))
-    is_best = not request.leaders or parent is request.leaders[-1]
-    which = f"trial {parent.number}" + ("" if is_best else ", for variety not the best")
-    if holder is None:
-        start = fence_text(shorten(text, room))
-        return [f'Start from "{name}" of {which}; it is:\n{start}']
-    where = "" if holder == parent.number else f" at trial {holder}"
-    return [f'Start from "{name}" of {which}; it is in full above{where}.']
-
-
-def _render_aim(request: Request) -> str:
-    if not request.leaders:
-        return "; no trial is complete yet."
-    objectives = request.problem.objectives
-    if len(objectives) > 1:
-        return ": one that none of those above beats in every objective."
-    best = request.leaders[-1]
-    if request.target is None or best.values is None:
-        return f", to beat trial {best.number}."
-    ((name, direction),) = objectives
-    digits = _digits_to_tell([*best.values, request.target], least=3)
-    or_better = "or more" if direction == StudyDirection.MAXIMIZE else "or less"
-    aim = f"{one_line(name)} {request.target:.{digits}g} {or_better}"
-    return f", to beat trial {best.number}: aim at {aim}."
-
-
-def _render_plateau(request: Request, room: int) -> list[str]:
-    """What to do where many trials have gained nothing, and what they were after."""
-    if not request.in_vain:
-        return []
-    said: dict[str, int] = {}
-    # Where nothing was gained for long, only the latest: the prompt has room for a few.
-    for trial in request.in_vain[-_MAX_IN_VAIN:]:
-        if trial.rationale:
-            said[one_line(trial.rationale, _MAX_DIRECTION)] = trial.number
-    lines = [f"The last {len(request.in_vain)} trials have gained nothing: go another way."]
-    if said and room >= 2 * _MAX_DIRECTION:
-        lines.append("Tried in vain:")
-        latest = list(said.items())[-min(_MAX_DIRECTIONS, room // _MAX_DIRECTION) :]
-        lines += [f"- trial {number}: {direction}" for direction, number in latest]
-    return lines

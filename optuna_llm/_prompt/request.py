@@ -75,6 +75,8 @@ def make_problem(
         texts=[t for name, t in snapshot.texts.items() if name not in given and name not in new],
         conditional=snapshot.conditional,
         constrained=snapshot.constrained,
+        noise=snapshot.facts.noise,
+        best_possible=snapshot.facts.best_possible,
     )
 
 

@@ -22,12 +22,13 @@ from optuna_llm._study.distributions import describe_distribution
 _ROLE = """\
 You choose the parameters of the next trial of an optimization. A trial evaluates one set of \
 parameters; you are shown the trials so far with their results. Build on what worked, learn \
-from what failed, and propose what is most likely to beat the best trial: not a repeat of any \
-trial, and no timid change where a bold one promises more."""
+from what failed, and propose the trial that helps most to end with a better one than the best \
+so far: explore while many trials are left, refine when few are. Do not repeat a trial."""
 
 _EDITING = [
     "<edit> holds one block or several. The lines to find must be whole lines that stand in that",
-    "text exactly once, as it is before any edit; take as few as that needs.",
+    "text exactly once, as it is before any edit; take as few as that needs. Blocks must not",
+    "overlap: make two that would into one.",
 ]
 
 _DATA = """\
@@ -111,6 +112,15 @@ def _describe_objectives(problem: Problem) -> list[str]:
         f"- {one_line(name)}: {'maximize' if d == StudyDirection.MAXIMIZE else 'minimize'}"
         for name, d in problem.objectives
     ]
+    if problem.noise == 0:
+        lines.append("The same values always give the same result.")
+    elif problem.noise is not None:
+        lines.append(
+            f"Results are noisy: the same values give results with a standard deviation of "
+            f"{problem.noise:g}, so a smaller difference may be chance."
+        )
+    if problem.best_possible is not None:
+        lines.append(f"No trial can be better than {problem.best_possible:g}.")
     if len(problem.objectives) > 1:
         lines.append("A trial is good if no other is better in every objective.")
     if problem.constrained:
@@ -126,7 +136,7 @@ def _describe_numbers(problem: Problem) -> list[str]:
     optional = [n for n in problem.space if n in problem.conditional]
     if optional:
         names = ", ".join(json.dumps(name, ensure_ascii=False) for name in optional)
-        lines.append(f"Some trials do without {names}: you may leave out what yours will not use.")
+        lines.append(f"Some trials do without {names}: leave out what yours will not use.")
     return lines
 
 
@@ -160,7 +170,8 @@ def _describe_reply(problem: Problem) -> str:
         f"Answer{what} in this form and with nothing else:",
         "",
         *(["<proposal>"] if several else []),
-        "<rationale>one or two sentences: what you change, and why</rationale>",
+        "<rationale>one sentence, at most 30 words: what you change and what you expect of it"
+        "</rationale>",
     ]
     if problem.space:
         names = ", ".join(f"{json.dumps(n, ensure_ascii=False)}: …" for n in problem.space)

@@ -62,7 +62,8 @@ class ClaimRegistry:
         with self._claiming:
             self._store.record(study, trial, outcome, claim=make_claim(params, texts))
             snapshot = self._store.snapshot(study)
-            check_new(snapshot, params, texts, besides=trial.number)
+            if outcome.result.repeats is None:
+                check_new(snapshot, params, texts, besides=trial.number)
         record = TrialRecord(
             trial.number,
             TrialState.RUNNING,

@@ -9,6 +9,8 @@ from dataclasses import replace
 from functools import partial
 import time
 
+from optuna.trial import TrialState
+
 from optuna_llm._cancellation import current
 from optuna_llm._errors import ContextLengthError
 from optuna_llm._errors import LLMError
@@ -24,8 +26,11 @@ from optuna_llm._proposing.log import CallLog
 from optuna_llm._proposing.protocol import Accept
 from optuna_llm._records import Completion
 from optuna_llm._records import Outcome
+from optuna_llm._records import Pass
 from optuna_llm._records import Proposal
+from optuna_llm._records import TrialRecord
 from optuna_llm._records import Usage
+from optuna_llm._reply.alternatives import parse_insights
 from optuna_llm._reply.proposals import parse_reply
 from optuna_llm._reply.tags import EditError
 from optuna_llm._study.snapshot import StudySnapshot
@@ -33,6 +38,9 @@ from optuna_llm.models import ChatModel
 
 
 _logger = get_logger(__name__)
+
+
+_NO_PASS = "a text is needed, and nobody else can write one: try something of another kind."
 
 
 class ModelProposer:
@@ -73,7 +81,11 @@ class ModelProposer:
         refused = 0
         request = self._allow_edits(snapshot, request)
         while True:
-            prompt = self._builder.build(snapshot, request)
+            try:
+                prompt = self._builder.build(snapshot, request)
+            except ValueError as error:
+                # No later prompt would fit either: the setup must be mended.
+                return Outcome(ModelSetupError(str(error)), usage=spent, model=model)
             outcome = self._call(snapshot, request, prompt, accept, spent)
             spent = outcome.usage
             model = outcome.model or model
@@ -87,6 +99,10 @@ class ModelProposer:
                     continue
                 says = f"The model takes hardly any prompt: {outcome.result}"
                 return replace(outcome, result=ModelSetupError(says))
+            if isinstance(outcome.result, Pass) and request.problem.texts:
+                # Nobody else can write a text: the next reply has to go another way.
+                outcome = replace(outcome, result=ReplyError(_NO_PASS))
+                request = replace(request, in_vain=request.in_vain or snapshot.since_gain)
             if not isinstance(outcome.result, ReplyError) or current().is_cancelled:
                 return outcome
             refused += 1
@@ -137,11 +153,14 @@ class ModelProposer:
         )
         if completion is not None:
             try:
-                proposals = self._parse(snapshot, request, completion)
-                first, *others = _select(
-                    proposals, lambda p, before: accept(make_outcome(p), before)
-                )
-                outcome = make_outcome(first, others=others)
+                found = self._parse(snapshot, request, completion)
+                if prompt.asks_insights:
+                    make_outcome = partial(make_outcome, insights=parse_insights(completion.text))
+                if isinstance(found, Pass):
+                    outcome = make_outcome(found)
+                else:
+                    first, *others = _select(found, lambda p, o: accept(make_outcome(p), o))
+                    outcome = make_outcome(first, others=others)
             except ReplyError as error:
                 failure = error
         if failure is not None:
@@ -151,10 +170,11 @@ class ModelProposer:
 
     def _parse(
         self, snapshot: StudySnapshot, request: Request, completion: Completion
-    ) -> Sequence[Proposal]:
+    ) -> Sequence[Proposal] | Pass:
         try:
             find_text = partial(_find_text, snapshot, request)
-            proposals = parse_reply(completion.text, request.problem, find_text)
+            find_trial = partial(_find_trial, snapshot)
+            proposals = parse_reply(completion.text, request.problem, find_text, find_trial)
         except EditError:
             self._edits.note(is_usable=False)
             raise
@@ -164,6 +184,11 @@ class ModelProposer:
         if request.problem.editable and "<edit " in completion.text:
             self._edits.note(is_usable=True)
         return proposals
+
+
+def _find_trial(snapshot: StudySnapshot, number: int) -> TrialRecord | None:
+    record = snapshot.find(number)
+    return record if record is not None and record.state == TrialState.COMPLETE else None
 
 
 def _find_text(

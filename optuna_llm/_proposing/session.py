@@ -5,22 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from contextlib import nullcontext
 from dataclasses import dataclass
 from dataclasses import replace
-import os
 from pathlib import Path
-import threading
-from typing import Any
-from weakref import WeakKeyDictionary
-from weakref import WeakSet
 
 from optuna import Study
 from optuna.distributions import BaseDistribution
-from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial
 
-from optuna_llm._errors import LLMError
 from optuna_llm._errors import ModelSetupError
 from optuna_llm._errors import ReplyError
 from optuna_llm._logging import get_logger
@@ -40,6 +32,8 @@ from optuna_llm._proposing.model import ModelProposer
 from optuna_llm._proposing.prefetch import Prefetcher
 from optuna_llm._proposing.protocol import Proposer
 from optuna_llm._records import Outcome
+from optuna_llm._records import ParamValue
+from optuna_llm._records import Pass
 from optuna_llm._records import Problem
 from optuna_llm._records import Proposal
 from optuna_llm._reply.proposals import check_proposal
@@ -53,6 +47,9 @@ from optuna_llm.models import ChatModel
 
 _logger = get_logger(__name__)
 
+_TELLING_PASSES = 2
+"""After how many passes in a row the user is told."""
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -63,12 +60,13 @@ class Settings:
     seed: int
     templates: Templates
     history: HistoryPolicy
-    max_prompt_tokens: int
+    max_prompt_tokens: int | None
     max_reply_retries: int
     prefetch: int
     proposals_per_call: int
     max_concurrent_calls: int | None
     edits: Edits
+    insights: bool
     log_file: Path | None
 
 
@@ -87,11 +85,17 @@ class StudySession:
         self._settings = settings
         self._model = settings.model
         self._adaptations: Mapping[str, str] = {}
+        self._n_passes = 0
         self._store = StudyStore(study, settings.task)
         self._claims = ClaimRegistry(self._store)
         self._proposer = ModelProposer(
             settings.model,
-            PromptBuilder(settings.templates, settings.history, settings.max_prompt_tokens),
+            PromptBuilder(
+                settings.templates,
+                settings.history,
+                settings.max_prompt_tokens,
+                insights=settings.insights,
+            ),
             edits=EditPolicy(settings.edits),
             max_reply_retries=settings.max_reply_retries,
             slots=slots,
@@ -125,13 +129,13 @@ class StudySession:
         request = self._make_request(snapshot, trial, space)
         if _is_worth_asking(snapshot, request.problem):
             outcome = self._ask(study, trial, snapshot, request)
-            if isinstance(outcome.result, LLMError):
-                outcome = self._fall_back(snapshot, request, base, outcome)
+            if not isinstance(outcome.result, Proposal):
+                outcome = self._stand_in(snapshot, request, base, outcome)
         else:
             outcome = base.propose(snapshot, request, _accept)
             if _find_new_texts(snapshot, trial.number):
                 outcome = replace(outcome, source="initial")
-        if outcome.source != "model" or isinstance(outcome.result, LLMError):
+        if outcome.source != "model" or not isinstance(outcome.result, Proposal):
             self._store.record(study, trial, outcome)
         return outcome
 
@@ -145,23 +149,34 @@ class StudySession:
 
         try:
             outcome = self._take_ahead(study, trial, snapshot, request)
-            return outcome or self._proposer.propose(snapshot, request, claim)
+            outcome = outcome or self._proposer.propose(snapshot, request, claim)
         finally:
             self._record_adaptations(study)
+        if outcome.insights:
+            self._store.record_insights(study, outcome.insights)
+        return outcome
 
-    def _fall_back(
-        self, snapshot: StudySnapshot, request: Request, base: Proposer, failed: Outcome
+    def _stand_in(
+        self, snapshot: StudySnapshot, request: Request, base: Proposer, asked: Outcome
     ) -> Outcome:
-        """The base sampler's proposal, where it can stand in; else the failure."""
-        if isinstance(failed.result, ModelSetupError) or request.problem.texts:
-            return failed
-        _logger.warning("%s The base sampler decides.", failed.result)
+        """The base sampler's proposal where the model has none, if it can stand in."""
+        result = asked.result
+        self._n_passes = self._n_passes + 1 if isinstance(result, Pass) else 0
+        if isinstance(result, Pass):
+            if self._n_passes == _TELLING_PASSES:
+                _logger.warning("The model sees nothing left to gain: %s", result.reason)
+            stand_in = base.propose(snapshot, request, _accept)
+            passed = Proposal(_params(stand_in), {}, f"The model passed: {result.reason}")
+            return replace(stand_in, result=passed, usage=asked.usage, model=asked.model)
+        if isinstance(result, ModelSetupError) or request.problem.texts:
+            return asked
+        _logger.warning("%s The base sampler decides.", result)
         return replace(
             base.propose(snapshot, request, _accept),
             source="fallback",
-            error=str(failed.result),
-            usage=failed.usage,
-            model=failed.model,
+            error=str(result),
+            usage=asked.usage,
+            model=asked.model,
         )
 
     def end(self, study: Study, trial: FrozenTrial) -> None:
@@ -286,61 +301,13 @@ class StudySession:
             self._store.record_adaptations(study, name, adaptations)
 
 
+def _params(outcome: Outcome) -> Mapping[str, ParamValue]:
+    assert isinstance(outcome.result, Proposal)
+    return outcome.result.params
+
+
 def _accept(outcome: Outcome, others: Sequence[Proposal]) -> None:
     """Accept any proposal."""
-
-
-class Sessions:
-    """The sessions of a sampler, one for each study, made when they are asked for.
-
-    A forked child starts without any: threads and locks do not survive a fork, and connections
-    must not be shared.
-
-    Args:
-        settings: The sampler's.
-    """
-
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self.reset()
-        _all_sessions.add(self)
-
-    def get(self, study: Study) -> StudySession:
-        """The session of a study."""
-        storage, study_id = internals.find_storage(study)
-        with self._lock:
-            sessions = self._sessions.setdefault(storage, {})
-            if study_id not in sessions:
-                sessions[study_id] = StudySession(study, self._settings, self._slots)
-            return sessions[study_id]
-
-    def reset(self) -> None:
-        """Forget all sessions."""
-        limit = self._settings.max_concurrent_calls
-        self._slots = nullcontext() if limit is None else threading.BoundedSemaphore(limit)
-        self._sessions: WeakKeyDictionary[BaseStorage, dict[int, StudySession]]
-        self._sessions = WeakKeyDictionary()
-        self._lock = threading.Lock()
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {"_settings": self._settings}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self.reset()
-        _all_sessions.add(self)
-
-
-_all_sessions: WeakSet[Sessions] = WeakSet()
-
-
-def _reset_all() -> None:
-    for sessions in list(_all_sessions):
-        sessions.reset()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_reset_all)
 
 
 def _find_new_texts(snapshot: StudySnapshot, number: int) -> frozenset[str]:
@@ -351,7 +318,9 @@ def _find_new_texts(snapshot: StudySnapshot, number: int) -> frozenset[str]:
     if snapshot.first_running is not None and snapshot.first_running < number:
         return frozenset()
     held = snapshot.longest.keys() | {n for record in snapshot.running for n in record.texts}
-    return frozenset(snapshot.texts.keys() - held)
+    return frozenset(
+        name for name, text in snapshot.texts.items() if text.has_initial and name not in held
+    )
 
 
 def _is_worth_asking(snapshot: StudySnapshot, problem: Problem) -> bool:

@@ -6,11 +6,8 @@ mend, in words that are sent back to the model.
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Callable
 from collections.abc import Mapping
-from collections.abc import Sequence
-import json
 import re
 from typing import Any
 from typing import TypeAlias
@@ -21,23 +18,29 @@ from optuna_llm._errors import ReplyError
 from optuna_llm._quoting import clean_text
 from optuna_llm._quoting import shorten
 from optuna_llm._records import ParamValue
+from optuna_llm._records import Pass
 from optuna_llm._records import Problem
 from optuna_llm._records import Proposal
+from optuna_llm._records import TextParameter
+from optuna_llm._records import TrialRecord
+from optuna_llm._reply.alternatives import find_alternative
+from optuna_llm._reply.alternatives import take_rationales
+from optuna_llm._reply.answers import Answer
+from optuna_llm._reply.answers import find_answers
+from optuna_llm._reply.answers import Written
 from optuna_llm._reply.edits import apply_edits
+from optuna_llm._reply.edits import is_only_edits
 from optuna_llm._reply.edits import parse_edits
-from optuna_llm._reply.tags import drop_thoughts
-from optuna_llm._reply.tags import EditBlock
+from optuna_llm._reply.languages import is_code
+from optuna_llm._reply.objects import read_object
 from optuna_llm._reply.tags import EditError
-from optuna_llm._reply.tags import split_fences
-from optuna_llm._reply.tags import split_proposals
-from optuna_llm._reply.tags import take_blocks
-from optuna_llm._reply.tags import take_lone_fence
-from optuna_llm._reply.tags import take_texts
+from optuna_llm._reply.wrapping import refuse_new_fences
+from optuna_llm._reply.wrapping import unescape_reply
+from optuna_llm._reply.wrapping import unwrap
 from optuna_llm._study.distributions import read_number
 
 
-_MAX_REPLY = 10_000_000
-_MAX_NUMBERS = 100_000
+_MAX_REPLY = 1_000_000
 _MAX_RATIONALE = 2_000
 
 # What no file, no terminal and not every database can hold.
@@ -51,13 +54,30 @@ def _find_none(name: str, number: int | None) -> str | None:
     return None
 
 
-def parse_reply(reply: str, problem: Problem, find_text: FindText = _find_none) -> list[Proposal]:
+FindTrial: TypeAlias = Callable[[int], TrialRecord | None]
+"""The complete trial of a number."""
+
+
+def _find_none_of(number: int) -> TrialRecord | None:
+    return None
+
+
+def parse_reply(
+    reply: str,
+    problem: Problem,
+    find_text: FindText = _find_none,
+    find_trial: FindTrial = _find_none_of,
+) -> list[Proposal] | Pass:
     """The proposals that a reply holds, each value checked; of several those that can be used.
 
     Args:
         reply: The model's words.
         problem: The parameters that were asked for.
         find_text: Finds the texts that edits may be made to.
+        find_trial: Finds the trials that may be measured again.
+
+    Returns:
+        The proposals, or that the model passes.
 
     Raises:
         EditError: If edits cannot be made.
@@ -66,24 +86,46 @@ def parse_reply(reply: str, problem: Problem, find_text: FindText = _find_none) 
     """
     if len(reply) > _MAX_REPLY:
         raise ReplyError(f"the reply is {len(reply):,} characters long: send the values only.")
-    answer = drop_thoughts(reply)
-    if not answer.strip():
+    if not reply.strip():
         raise ReplyError("the reply was empty.")
-    if problem.n_proposals == 1:
-        return [_parse_answer(answer, problem, find_text)]
-    parts, errors = split_proposals(answer)
-    proposals = []
+    alternative = find_alternative(reply)
+    if isinstance(alternative, Pass):
+        return alternative
+    if alternative is not None:
+        return [_repeat(alternative, reply, find_trial)]
+    found = find_answers(unescape_reply(reply), problem)
+    is_numbered = problem.n_proposals > 1 and (len(found) > 1 or "<proposal" in reply.lower())
+    proposals: list[Proposal] = []
     failures: list[ReplyError] = []
-    for i, part in enumerate(parts[: problem.n_proposals], start=1):
+    errors = []
+    for i, answer in enumerate(found, start=1):
+        if len(proposals) == problem.n_proposals:
+            break
         try:
-            proposals.append(_parse_answer(part, problem, find_text))
+            if isinstance(answer, ReplyError):
+                raise answer
+            proposals.append(_make_proposal(answer, problem, find_text))
         except ReplyError as error:
             failures.append(error)
-            errors.append(f"proposal {i}: {error}" if len(parts) > 1 else str(error))
+            errors.append(f"proposal {i}: {error}" if is_numbered else str(error))
     if not proposals:
         is_edit = any(isinstance(failure, EditError) for failure in failures)
         raise (EditError if is_edit else ReplyError)(" ".join(errors))
     return proposals
+
+
+def _repeat(number: int, reply: str, find_trial: FindTrial) -> Proposal:
+    """The values of a trial, to be measured again.
+
+    Raises:
+        ReplyError: If there is no such trial.
+    """
+    record = find_trial(number)
+    if record is None:
+        raise ReplyError(f"there is no complete trial {number} to repeat.")
+    rationales = take_rationales(reply)
+    rationale = shorten(rationales[-1], _MAX_RATIONALE) if rationales else ""
+    return Proposal(record.params, record.texts, rationale, repeats=number)
 
 
 def check_proposal(proposal: Proposal, problem: Problem) -> None:
@@ -99,47 +141,54 @@ def check_proposal(proposal: Proposal, problem: Problem) -> None:
         raise ReplyError(f'there is no text parameter "{unknown.pop()}".')
 
 
-def _parse_answer(answer: str, problem: Problem, find_text: FindText) -> Proposal:
-    raw, rest = take_texts(answer, problem.texts)
-    texts = {name: text for name, text in raw.items() if isinstance(text, str)}
-    blocks_of = {name: block for name, block in raw.items() if isinstance(block, EditBlock)}
-    parents = {block.of for block in blocks_of.values()}
+def _make_proposal(answer: Answer, problem: Problem, find_text: FindText) -> Proposal:
+    texts: dict[str, str] = {}
+    parents = set()
+    for parameter in problem.texts:
+        written = answer.texts.get(parameter.name)
+        if written is None:
+            continue
+        if written.is_edit or (not written.is_bare and is_only_edits(written.source)):
+            parents.add(written.of)
+            texts[parameter.name] = _edit_text(parameter, written, problem, find_text)
+        elif written.is_bare and not is_code(parameter.language):
+            texts[parameter.name] = written.source
+        else:
+            texts[parameter.name] = unwrap(written.source, parameter)
     if len(parents) > 1:
         raise EditError("the <edit> blocks name different trials: build on one of them.")
-    for name, block in blocks_of.items():
-        texts[name] = _edit_text(name, block, problem, find_text)
-    rationales, rest = take_blocks(rest, "rationale")
-    blocks, rest = take_blocks(rest, "numbers")
-    if not texts and len(problem.texts) == 1:
-        texts = take_lone_fence(rest, problem.texts[0])
-    numbers = _take_numbers(blocks, rest, problem) if problem.space else {}
+    numbers: dict[str, ParamValue] = {}
+    if problem.space:
+        raw = {} if answer.numbers is None else read_object(answer.numbers)
+        numbers = _check_numbers(raw, problem.space, problem.conditional)
     _check_texts(texts, problem)
-    if not numbers and not texts:
-        raise ReplyError("the reply holds no values.")
-    rationale = rationales[0].strip() if rationales else ""
     parent = next(iter(parents), None)
-    return Proposal(numbers, texts, shorten(rationale, _MAX_RATIONALE), parent)
+    return Proposal(numbers, texts, shorten(answer.rationale, _MAX_RATIONALE), parent)
 
 
-def _edit_text(name: str, block: EditBlock, problem: Problem, find_text: FindText) -> str:
+def _edit_text(
+    parameter: TextParameter, written: Written, problem: Problem, find_text: FindText
+) -> str:
     """The text that comes of editing the one that is named.
 
     Raises:
         EditError: If that cannot be done.
     """
+    name = parameter.name
     if name not in problem.editable:
         raise EditError(f'"{name}" cannot be edited: send <text name="{name}"> whole.')
-    base = find_text(name, block.of)
+    base = find_text(name, written.of)
     if base is None:
-        which = "to start from" if block.of is None else f"in trial {block.of}"
+        which = "to start from" if written.of is None else f"in trial {written.of}"
         raise EditError(f'there is no "{name}" {which}: name a trial that has one.')
     try:
-        return apply_edits(
-            base, parse_edits(block.source), lambda line: clean_text(line.removesuffix("\r"))
-        )
+        edits = parse_edits(written.source.replace("\r\n", "\n"), base)
+        edited = apply_edits(base, edits, lambda line: clean_text(line.removesuffix("\r")))
+        refuse_new_fences(base, edited, parameter.language)
     except ReplyError as error:
-        where = "" if block.of is None else f" (text of trial {block.of})"
+        where = "" if written.of is None else f" (text of trial {written.of})"
         raise EditError(f'<edit name="{name}">{where}: {error}') from None
+    return edited
 
 
 def _check_texts(texts: Mapping[str, str], problem: Problem) -> None:
@@ -151,61 +200,6 @@ def _check_texts(texts: Mapping[str, str], problem: Problem) -> None:
             raise ReplyError(f'<text name="{name}"> is empty.')
         if odd := _UNUSABLE.search(text):
             raise ReplyError(f'<text name="{name}"> holds the character {odd[0]!r}: leave it out.')
-
-
-def _take_numbers(blocks: Sequence[str], rest: str, problem: Problem) -> dict[str, ParamValue]:
-    raw: Mapping[Any, Any] = {}
-    if len(blocks) > 1:
-        raise ReplyError("there are two <numbers> blocks: send one.")
-    if blocks:
-        raw = _load_object(blocks[0])
-    elif not problem.texts and rest.strip():
-        raw = _load_bare_object(rest)
-    elif not problem.space.keys() <= problem.conditional:
-        raise ReplyError("there is no <numbers> block.")
-    return _check_numbers(raw, problem.space, problem.conditional)
-
-
-def _load_bare_object(rest: str) -> dict[str, Any]:
-    """The one object of a reply that left the tags away, as small models do."""
-    fenced, _ = split_fences(rest)
-    try:
-        return _load_object(fenced[0] if len(fenced) == 1 else rest)
-    except ReplyError:
-        raise ReplyError("there is no <numbers> block with a JSON object.") from None
-
-
-def _load_object(source: str) -> dict[str, Any]:
-    fenced, outside = split_fences(source)
-    source = (fenced[0] if len(fenced) == 1 and not outside.strip() else source).strip()
-    if len(source) > _MAX_NUMBERS:
-        raise ReplyError(f"<numbers> holds {len(source):,} characters: send the values only.")
-    try:
-        value = json.loads(source, object_pairs_hook=_refuse_twins)
-    except (ValueError, RecursionError) as error:
-        value = _load_literal(source, error)
-    if not isinstance(value, dict):
-        raise ReplyError('<numbers> must hold one JSON object, {"name": value, …}.')
-    return value
-
-
-def _load_literal(source: str, error: Exception) -> Any:
-    """A Python dict in place of a JSON object: single quotes, None, a comma too many."""
-    try:
-        tree = ast.parse(source, mode="eval")
-        if isinstance(tree.body, ast.Dict):
-            keys = [k.value for k in tree.body.keys if isinstance(k, ast.Constant)]
-            _refuse_twins([(str(key), None) for key in keys])
-        return ast.literal_eval(tree)
-    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-        raise ReplyError(f"<numbers> does not hold valid JSON: {error}.") from None
-
-
-def _refuse_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    values = dict(pairs)
-    if len(values) < len(pairs):
-        raise ReplyError("<numbers> gives one name twice.")
-    return values
 
 
 def _check_numbers(

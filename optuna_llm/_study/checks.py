@@ -53,6 +53,11 @@ def is_measure(value: object) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 10**15
 
 
+def is_finite(value: object) -> TypeGuard[float]:
+    """Whether a value is a number that fits into a finite float."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 10**300
+
+
 def is_count(value: object) -> TypeGuard[int]:
     return isinstance(value, int) and is_measure(value)
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from collections.abc import Sequence
 import functools
 from typing import Any
 from weakref import WeakKeyDictionary
 
 from optuna import Study
 
+from optuna_llm._quoting import shorten
 from optuna_llm._records import TextParameter
 from optuna_llm._records import Usage
 from optuna_llm._study.attributes import is_text_name
@@ -25,8 +27,13 @@ _TASK = "llm:task"
 _TEXT = "llm:text:"
 _UNCLAIMED = "llm:unclaimed:"
 _ADAPTATIONS = "llm:adaptations"
-_STUDY_KEYS = (_TASK, _TEXT, _UNCLAIMED, _ADAPTATIONS)
+_INSIGHTS = "llm:insights"
+FACTS = "llm:facts"
+_STUDY_KEYS = (_TASK, _TEXT, _UNCLAIMED, _ADAPTATIONS, _INSIGHTS, FACTS)
 """The keys of a study under our prefix, or what they begin with if they end in a colon."""
+
+_MAX_INSIGHTS = 6
+_MAX_INSIGHT = 300
 
 
 def check_task(task: object) -> str:
@@ -70,11 +77,13 @@ def declare_text(study: Study, parameter: TextParameter) -> None:
     known = _declared.setdefault(study, {})
     if known.get(parameter.name) == parameter:
         return
-    value = {
+    value: dict[str, Any] = {
         "description": parameter.description,
         "language": parameter.language,
         "initial": parameter.initial,
     }
+    if not parameter.has_initial:
+        value["has_initial"] = False
     if json_bytes(value) > MAX_BYTES:
         value["initial"] = None
     if json_bytes(value) > MAX_BYTES:
@@ -117,7 +126,8 @@ def _read_parameter(name: str, value: object) -> TextParameter | None:
         return None
     if not all(part is None or isinstance(part, str) for part in (language, initial)):
         return None
-    return TextParameter(name, description, language, initial)
+    has_initial = value.get("has_initial") is not False
+    return TextParameter(name, description, language, initial, has_initial)
 
 
 def _skip(key: str) -> None:
@@ -180,3 +190,18 @@ def _read_object(key: str, value: object) -> Mapping[str, Any]:
 
 def _skip_field(where: str, name: str) -> None:
     _skip(f"{where}: {name}")
+
+
+def write_insights(study: Study, insights: Sequence[str]) -> None:
+    """Store what a model has learned from the trials so far, in place of what was stored."""
+    lines = [shorten(line, _MAX_INSIGHT) for line in insights[:_MAX_INSIGHTS]]
+    study.set_user_attr(_INSIGHTS, lines)
+
+
+def read_insights(attributes: Mapping[str, Any]) -> tuple[str, ...]:
+    """What a model has learned from the trials so far, a line each."""
+    held = attributes.get(_INSIGHTS, [])
+    if not isinstance(held, list) or not all(isinstance(line, str) for line in held):
+        _skip(_INSIGHTS)
+        return ()
+    return tuple(held[:_MAX_INSIGHTS])

@@ -16,20 +16,24 @@ from optuna_llm._records import ParamValue
 
 
 _DIGITS = 7
-"""Significant digits of a float as it is shown, and so as it is told from others."""
+"""Significant digits of a float as it is shown."""
 
 
 def write_number(value: Any) -> str:
     """The value as JSON, floats rounded to seven significant digits.
 
-    Two values written alike count as the same value: the model could not tell them apart.
+    A value is accepted as it is written here, even where rounding took it out of its range.
     """
     if isinstance(value, float) and math.isfinite(value):
-        return json.dumps(float(f"{value:.{_DIGITS}g}"))
+        return json.dumps(_round(value))
     if value is None or isinstance(value, bool | int | float | str):
         return json.dumps(value, ensure_ascii=False)
     # Optuna allows other choices in memory: their repr is what can be shown of them.
     return json.dumps(repr(value), ensure_ascii=False)
+
+
+def _round(value: float) -> float:
+    return float(f"{value:.{_DIGITS}g}")
 
 
 def describe_distribution(distribution: BaseDistribution) -> str:
@@ -81,10 +85,17 @@ def read_number(name: str, raw: Any, distribution: BaseDistribution) -> ParamVal
 
 
 def _read_choice(name: str, raw: Any, distribution: CategoricalDistribution) -> ParamValue:
+    exact = [c for c in distribution.choices if type(c) is type(raw) and c == raw]
+    if exact:
+        return exact[0]
     written = write_number(raw)
-    for choice in distribution.choices:
-        if written == write_number(choice) or _same_number(raw, choice):
-            return choice
+    alike = [
+        choice
+        for choice in distribution.choices
+        if written == write_number(choice) or _same_number(raw, choice)
+    ]
+    if len(alike) == 1:
+        return alike[0]
     spelled = [c for c in distribution.choices if raw in (str(c), write_number(c))]
     if len(spelled) == 1:
         return spelled[0]
@@ -120,14 +131,15 @@ def _read_float(name: str, raw: Any, distribution: FloatDistribution) -> float:
     wanted = describe_distribution(distribution)
     number = _to_number(name, raw, wanted)
     low, high, step = distribution.low, distribution.high, distribution.step
-    if not low <= number <= high:
+    bound = min(max(number, low), high)
+    if number != bound and number != _round(bound):
         raise _refusal(name, raw, wanted)
     if step is None:
-        return float(number)
-    steps = round((number - low) / step)
+        return float(bound)
+    steps = round((bound - low) / step)
     on_step = min(max(low + steps * step, low), high)
     # The tolerance is Optuna's own (FloatDistribution._contains).
-    if abs((number - low) / step - steps) >= 1e-8:
+    if abs((number - low) / step - steps) >= 1e-8 and number != _round(on_step):
         raise _refusal(name, raw, f"{wanted}; next to it is {write_number(on_step)}")
     # 0.3 rather than 3 * 0.1, where that counts as on the step as well.
     rounded = float(f"{number:.12g}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from collections.abc import Mapping
 from collections.abc import Sequence
+from dataclasses import replace
 import math
 from typing import Any
 
@@ -17,11 +18,14 @@ from optuna.trial import TrialState
 from optuna_llm._records import TextParameter
 from optuna_llm._records import TrialRecord
 from optuna_llm._study import attributes as stored
+from optuna_llm._study.choices import ChoiceStatistics
+from optuna_llm._study.facts import StudyFacts
 from optuna_llm._study.identity import digest_text
 from optuna_llm._study.identity import identify_record
 from optuna_llm._study.identity import Identity
 from optuna_llm._study.internals import read_constraints
 from optuna_llm._study.ranking import merge_leader
+from optuna_llm._study.ranking import rank
 from optuna_llm._study.ranking import spread
 from optuna_llm._study.ranking import to_costs
 from optuna_llm._study.snapshot import Prefix
@@ -30,6 +34,7 @@ from optuna_llm._study.snapshot import TrialIndex
 
 
 _N_LEADERS = 5
+NO_FACTS = StudyFacts()
 
 _SHORT_FEEDBACK = 60
 """Feedback up to this length is shown again even if an earlier trial had the same."""
@@ -63,15 +68,21 @@ class History:
         self._longest: dict[str, int] = {}
         self._gains: list[float] = []
         self._since_gain: list[TrialRecord] = []
+        self._choices = ChoiceStatistics(self._directions)
+        self._noise = 0.0
 
-    def update(self, trials: Sequence[FrozenTrial], texts: Collection[str] = ()) -> None:
+    def update(
+        self, trials: Sequence[FrozenTrial], texts: Collection[str] = (), noise: float = 0.0
+    ) -> None:
         """Take in what has happened since the last call.
 
         Args:
             trials: All trials of the study, by number.
             texts: Names of the declared text parameters, the same in all calls.
+            noise: Standard deviation of the objective; a smaller gain is none.
         """
         self._declared = texts
+        self._noise = noise
         self._open.update(range(self._n_seen, len(trials)))
         self._n_seen = max(self._n_seen, len(trials))
         ended = [i for i in self._open if i < len(trials) and trials[i].state.is_finished()]
@@ -87,14 +98,21 @@ class History:
             if trial.number >= number:
                 self._space[name] = (trial.number, distribution)
 
-    def make_snapshot(self, task: str, texts: Mapping[str, TextParameter]) -> StudySnapshot:
+    def make_snapshot(
+        self,
+        task: str,
+        texts: Mapping[str, TextParameter],
+        facts: StudyFacts = NO_FACTS,
+        insights: Sequence[str] = (),
+    ) -> StudySnapshot:
         """The study as it is now.
 
         Args:
             task: What it is about.
             texts: Its declared text parameters.
+            facts: What the user has told of it.
+            insights: What a model has learned from its trials.
         """
-        feasible = [record for record in self._best if not record.violation]
         names = self._space.keys() | self._uses.keys()
         return StudySnapshot(
             task=task,
@@ -108,13 +126,23 @@ class History:
             finished=Prefix(self._finished),
             complete=Prefix(self._complete),
             running=[r.record for r in self._running.values() if r.has_values],
-            leaders=spread(feasible or self._best, _N_LEADERS)[::-1],
+            leaders=self._find_leaders(),
             gains=tuple(self._gains),
             since_gain=Prefix(self._since_gain),
             longest=dict(self._longest),
             has_results=self._n_ended > 0,
+            facts=facts,
+            insights=insights,
+            choices=self._choices,
             _index=self._index,
         )
+
+    def _find_leaders(self) -> list[TrialRecord]:
+        feasible = [record for record in self._best if not record.violation]
+        leaders = feasible or self._best
+        if len(self._directions) == 1:
+            return leaders[:_N_LEADERS][::-1]
+        return spread(leaders, _N_LEADERS)[::-1]
 
     @property
     def space(self) -> dict[str, BaseDistribution]:
@@ -170,23 +198,40 @@ class History:
                 self._uses[name] = self._uses.get(name, 0) + 1
         if len(record.feedback) > _SHORT_FEEDBACK:
             self._index.by_feedback.setdefault(record.feedback, record)
+        self._choices.add(record, self.space)
         if record.state == TrialState.COMPLETE:
             self._complete.append(record)
             self._note_gain(record)
-            self._best = merge_leader(self._best, record, self._directions, _N_LEADERS)
+            self._add_leader(record, identity)
+
+    def _add_leader(self, record: TrialRecord, identity: Identity) -> None:
+        """Take a complete trial among the best; repeats count once, with their mean."""
+        same = self._index.repeats.setdefault(identity, [])
+        same.append(record)
+        if len(same) > 1 and len(self._directions) == 1:
+            self._best = [r for r in self._best if r.number != same[0].number]
+            mean = math.fsum(r.values[0] for r in same if r.values) / len(same)
+            record = replace(same[0], values=(mean,))
+        self._best = merge_leader(self._best, record, self._directions, 2 * _N_LEADERS)
 
     def _note_gain(self, record: TrialRecord) -> None:
         """Learn what a complete trial has gained, before it is among the best."""
-        if len(self._directions) > 1 or not self._best:
+        if len(self._directions) > 1:
+            return
+        if not self._best:
+            self._index.steps.add(record.number)
             return
         former, new = (to_costs(r, self._directions)[0] for r in (self._best[0], record))
-        if record.violation or self._best[0].violation or not new < former:
-            self._since_gain.append(record)
-        else:
+        is_feasible = not record.violation and not self._best[0].violation
+        if rank(record, self._directions)[:-1] < rank(self._best[0], self._directions)[:-1]:
+            self._index.steps.add(record.number)
+        if is_feasible and former - new > self._noise:
             # A new list, since snapshots keep the one that was.
             self._since_gain = []
             if math.isfinite(former - new):
                 self._gains.append(former - new)
+        elif record.source == "model" and not (is_feasible and abs(former - new) <= self._noise):
+            self._since_gain.append(record)
 
 
 class _RunningTrial:
@@ -238,6 +283,7 @@ def make_record(trial: FrozenTrial, declared: Collection[str] = ()) -> TrialReco
         feedback=stored.read_feedback(trial),
         rationale=provenance.rationale,
         parent=provenance.parent,
+        source=provenance.source,
     )
 
 

@@ -16,9 +16,12 @@ from optuna.study import StudyDirection
 from optuna_llm._records import ParamValue
 from optuna_llm._records import TextParameter
 from optuna_llm._records import TrialRecord
+from optuna_llm._study.choices import ChoiceStatistics
 from optuna_llm._study.distributions import count_values
+from optuna_llm._study.facts import StudyFacts
 from optuna_llm._study.identity import digest_text
 from optuna_llm._study.identity import identify
+from optuna_llm._study.identity import identify_record
 from optuna_llm._study.identity import Identity
 from optuna_llm._study.identity import make_claim
 
@@ -61,6 +64,8 @@ class TrialIndex:
         shapes: The sets of parameter names that complete and pruned trials have used.
         running: Identities to numbers of running trials.
         claims: Claims to numbers of running trials.
+        steps: Numbers of the trials that were the best when they ended.
+        repeats: Identities that several complete trials share to these trials.
     """
 
     by_number: dict[int, TrialRecord] = field(default_factory=dict)
@@ -70,6 +75,8 @@ class TrialIndex:
     shapes: set[frozenset[str]] = field(default_factory=set)
     running: Mapping[Identity, Sequence[int]] = field(default_factory=dict)
     claims: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    steps: set[int] = field(default_factory=set)
+    repeats: dict[Identity, list[TrialRecord]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -93,9 +100,13 @@ class StudySnapshot:
         leaders: The best complete trials, best last; of several objectives some of the Pareto
             front. Infeasible ones only while none is feasible.
         gains: By how much the best value has improved, each time; one objective only.
-        since_gain: The complete trials since then, in order of completion.
+        since_gain: The model's complete trials since then, in order of completion; those as good
+            as the best are left out.
         longest: Length of the longest text in characters, by name.
         has_results: Whether any trial has ended.
+        facts: What the user has told of the study.
+        insights: What a model has learned from the trials so far, a line each.
+        choices: What came of each choice of the categorical parameters.
     """
 
     task: str
@@ -114,6 +125,9 @@ class StudySnapshot:
     since_gain: Sequence[TrialRecord]
     longest: Mapping[str, int]
     has_results: bool
+    facts: StudyFacts
+    insights: Sequence[str]
+    choices: ChoiceStatistics = field(repr=False)
     _index: TrialIndex = field(repr=False)
 
     @property
@@ -124,6 +138,14 @@ class StudySnapshot:
     def find(self, number: int | None) -> TrialRecord | None:
         """The finished trial of this number, if there is one."""
         return None if number is None else self._index.by_number.get(number)
+
+    def is_step(self, record: TrialRecord) -> bool:
+        """Whether a finished trial was the best of those before it."""
+        return record.number in self._index.steps
+
+    def find_repeats(self, record: TrialRecord) -> Sequence[TrialRecord]:
+        """The complete trials with the same values, in order of completion, itself included."""
+        return self._index.repeats.get(identify_record(record), ())
 
     def find_same_text(self, name: str, text: str) -> TrialRecord | None:
         """The first finished trial that has this text, white space at line ends aside."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import replace
 import threading
 from uuid import uuid4
@@ -14,12 +15,16 @@ from optuna_llm._errors import LLMError
 from optuna_llm._logging import get_logger
 from optuna_llm._quoting import one_line
 from optuna_llm._records import Outcome
+from optuna_llm._records import Proposal
 from optuna_llm._records import Source
 from optuna_llm._records import TextParameter
 from optuna_llm._records import Usage
 from optuna_llm._study import attributes as stored
 from optuna_llm._study import declarations
 from optuna_llm._study import internals
+from optuna_llm._study.facts import find_told_here
+from optuna_llm._study.facts import read_facts
+from optuna_llm._study.facts import StudyFacts
 from optuna_llm._study.history import History
 from optuna_llm._study.history import name_objectives
 from optuna_llm._study.snapshot import StudySnapshot
@@ -43,6 +48,8 @@ class StudyStore:
         self._history = History(self._objectives)
         self._task = task
         self._texts: Mapping[str, TextParameter] | None = None
+        self._facts = StudyFacts()
+        self._insights: Sequence[str] = ()
         self._latest = self._history.make_snapshot(task, {})
         self._worker = uuid4().hex
         self._lock = threading.Lock()
@@ -70,11 +77,13 @@ class StudyStore:
             if texts.keys() != self._latest.texts.keys():
                 # Trials that were added or enqueued by hand may hold texts of that name.
                 self._history = History(self._objectives)
-            self._history.update(trials, texts.keys())
+            self._history.update(trials, texts.keys(), self._facts.noise or 0.0)
             if not self._history.text_names <= texts.keys():
                 self._texts = None
                 texts = self._read_texts(study)
-            self._latest = self._history.make_snapshot(self._task, texts)
+            self._latest = self._history.make_snapshot(
+                self._task, texts, self._facts, self._insights
+            )
             return self._latest
 
     def record(
@@ -90,13 +99,13 @@ class StudyStore:
         """
         result = outcome.result
         error = outcome.error or (str(result) if isinstance(result, LLMError) else "")
-        source: Source | None = None if isinstance(result, LLMError) else outcome.source
+        source: Source | None = outcome.source if isinstance(result, Proposal) else None
         if internals.read_fixed_params(trial) is not None:
             # Of a retried trial, who decided its values the first time.
             source = stored.read_source(trial) or "user"
         provenance = stored.Provenance(
             source=source,
-            rationale="" if isinstance(result, LLMError) else result.rationale,
+            rationale=result.rationale if isinstance(result, Proposal) else "",
             parent=outcome.find_parent(),
             model=outcome.model,
             usage=outcome.usage if outcome.usage.calls or outcome.source == "model" else None,
@@ -120,6 +129,12 @@ class StudyStore:
         """Store how the requests to a model differ from what the user has set."""
         declarations.write_adaptations(study, model, changes)
 
+    def record_insights(self, study: Study, insights: Sequence[str]) -> None:
+        """Store what a model has learned from the trials so far."""
+        with self._lock:
+            self._insights = tuple(insights)
+        declarations.write_insights(study, insights)
+
     def learn_space(self, trial: FrozenTrial) -> None:
         """Learn the parameters of a trial that ends here, ahead of the next read."""
         with self._lock:
@@ -135,7 +150,10 @@ class StudyStore:
         if self._texts is None:
             held = study.user_attrs
             self._read_task(study, declarations.read_task(held))
+            self._facts = read_facts(held)
+            self._insights = declarations.read_insights(held)
             self._texts = declarations.read_declared_texts(held)
+        self._facts = find_told_here(study) or self._facts
         self._texts = {**self._texts, **declarations.find_declared_here(study)}
         return self._texts
 

@@ -78,7 +78,7 @@ def _describe_objectives(progress: Progress) -> str:
 def _describe_adaptations(adaptations: Mapping[str, Mapping[str, str]]) -> Iterator[str]:
     """What differs from the experiment that the user has set up."""
     lines = [
-        f"- {escape(model or 'the model', 100)}: **{escape(parameter, 100)}** {escape(change)}"
+        f"- {escape(model or 'the model', 100)}: **{escape(parameter, 100)}**: {escape(change)}"
         for model, changes in adaptations.items()
         for parameter, change in changes.items()
     ]
@@ -86,8 +86,8 @@ def _describe_adaptations(adaptations: Mapping[str, Mapping[str, str]]) -> Itera
         return
     yield "## Changed requests"
     yield (
-        "The model's server did not accept every request parameter that was set. The trials were "
-        "proposed with these changes:"
+        "The model's server did not accept the requests as they were set up. They have been "
+        "changed, and so has this experiment:"
     )
     yield _list(lines)
 

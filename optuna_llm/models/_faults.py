@@ -1,39 +1,59 @@
-"""What a server's refusal means: one place that reads status codes and error bodies."""
+"""What a server's refusal means: one place that judges statuses and error bodies."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from collections.abc import Mapping
-from email.utils import parsedate_to_datetime
-import json
-import math
+from collections.abc import Sequence
 import re
-import time
-from typing import Any
 
 from optuna_llm._errors import ContextLengthError
 from optuna_llm._errors import ModelError
 from optuna_llm._errors import ModelSetupError
 from optuna_llm._errors import ReplyError
-from optuna_llm._quoting import shorten
+from optuna_llm.models import _refusals
+from optuna_llm.models._error_body import ErrorBody
+from optuna_llm.models._error_body import read_error
+from optuna_llm.models._retry_after import read_retry_after
 
 
-MAX_SAID = 500
-"""Characters of a server's words in an error: some answer with a page of HTML."""
+SYSTEM = "system"
+"""Stands for the system message among the names of what a request holds."""
+CHAT = "chat"
+"""Stands for the chat completions API there."""
 
-# 408 is a time-out, 409 a conflict, 425 too early, 429 a rate limit, and 5xx the server's own.
-_PASSING = (408, 409, 425, 429)
-
-_TOO_LONG = re.compile(
-    r"context[ _-]?(length|window|size)|maximum context|prompt (is )?too long|too many "
-    r"(input )?tokens|input (is )?too long|exceeds? the (available )?context|max_model_len|n_ctx",
+# Timeouts, conflicts and rate limits; 424 and 498 come from Azure and Groq when they are full.
+_TEMPORARY = (408, 409, 424, 425, 429, 498, 499)
+_PERMANENT = (501, 505, 511)
+_UNPAID = re.compile(
+    r"insufficient[_ ](?:account )?(?:quota|balance|credits?|funds)|billing_(?:hard|not)|"
+    r"account_deactivated|credit balance is too low|exceeded_current_quota_error|arrear",
     re.IGNORECASE,
 )
-_FILTERED = re.compile(r"content_filter|content_policy|content management policy|moderation")
-_PARAMETER_RENAMES = {
-    "max_tokens": "max_completion_tokens",
-    "max_completion_tokens": "max_tokens",
-}
+_FILTERED = re.compile(
+    r"content[_ ]?(?:filter|polic|moderation|exists risk)|content management policy|"
+    r"requires moderation|moderation_blocked|responsibleaipolicy|data_inspection_failed|"
+    r"inappropriate content|prohibited[_ ]content|safety_check|safety (?:system|filter)|"
+    r"usage (?:guidelines|polic)|"
+    r"(?:input|prompt|content|message|request|text)s?\b[^.]{0,40}\b"
+    r"(?:flagged|inappropriate|sensitive|unsafe|blocked (?:by|due|for)|"
+    r"violat\w+ (?:our |the )?(?:usage|content|safety|polic|guide|terms))",
+    re.IGNORECASE,
+)
+_ABOUT_ACCOUNT = re.compile(
+    r"\b(?:account|organization|access|api key)\b[^.]{0,40}"
+    r"\b(?:flagged|suspended|terminated|deactivated|disabled|blocked)",
+    re.IGNORECASE,
+)
+_TOOL_SLIP = re.compile(
+    r"tool_use_failed|called a tool|error parsing tool call|failed to call a function|"
+    r"malformed_function_call",
+    re.IGNORECASE,
+)
+_FORM_SLIP = re.compile(
+    r"json_validate_failed|output_parse_failed|failed to generate json|"
+    r"(?:parsing failed|failed to parse)[^\n]{0,40}(?:model|output|generat)",
+    re.IGNORECASE,
+)
 
 
 class TransientError(ModelError):
@@ -48,11 +68,28 @@ class TransientError(ModelError):
         self.retry_after = retry_after
 
 
-class RejectedParameterError(ModelError):
-    """The server does not take a parameter of the request.
+class UnreachableError(TransientError):
+    """There is no connection, or what is at the address does not answer as a model would."""
+
+
+class MovedError(ModelError):
+    """The server is at another address now.
 
     Attributes:
-        names: The parameters, each with the name to send it by instead; None to leave it out.
+        url: The address.
+    """
+
+    def __init__(self, message: str, url: str) -> None:
+        super().__init__(message)
+        self.url = url
+
+
+class RejectedError(ModelError):
+    """The server does not take a part of the request, and may take it without.
+
+    Attributes:
+        names: What it rejects, each with the name to send it by instead; None to leave it out.
+            ``SYSTEM`` and ``CHAT`` stand for the system message and the API.
     """
 
     def __init__(self, message: str, names: Mapping[str, str | None]) -> None:
@@ -60,18 +97,8 @@ class RejectedParameterError(ModelError):
         self.names = names
 
 
-def read_words(body: object) -> str:
-    """The words of an error body, in whichever of the usual shapes it comes."""
-    for key in ("error", "message", "detail"):
-        if isinstance(body, Mapping) and body.get(key):
-            body = body[key]
-    if not body:
-        return ""
-    return shorten(body if isinstance(body, str) else json.dumps(body, default=str), MAX_SAID)
-
-
 def explain_status(
-    status: int, body: object, headers: Mapping[str, str], who: str, sent: Iterable[str]
+    status: int, body: object, headers: Mapping[str, str], who: str, sent: Sequence[str]
 ) -> ModelError | ReplyError:
     """What a status that is no success means for the call.
 
@@ -80,88 +107,74 @@ def explain_status(
         body: The response's body: what its JSON holds, or its text.
         headers: Its headers.
         who: Server and model, for the message.
-        sent: Names of the parameters that the user had sent.
+        sent: What the request held: names of parameters, ``SYSTEM`` and ``CHAT``.
     """
-    whole = body if isinstance(body, str) else json.dumps(body, default=str)
-    message = f"{who} answered {status}: {read_words(body) or 'nothing more'}"
-    if "insufficient_quota" in whole:
+    return explain_error(status, read_error(body), headers, who, sent)
+
+
+def explain_error(
+    status: int, body: ErrorBody, headers: Mapping[str, str], who: str, sent: Sequence[str]
+) -> ModelError | ReplyError:
+    """What an error means for the call; see :func:`explain_status`."""
+    message = f"{who} answered {status}: {body.message or 'nothing more'}"
+    if _UNPAID.search(body.words):
         return ModelSetupError(message)
-    if status in _PASSING or status >= 500:
-        return TransientError(message, _read_retry_after(headers))
-    if status in (400, 413, 422):
-        if _TOO_LONG.search(whole):
-            return ContextLengthError(message)
-        if _FILTERED.search(whole):
-            return ReplyError(f"the request was refused by a content filter: {read_words(body)}")
-        rejected = _find_rejected(body, whole, list(sent))
-        if rejected:
-            return RejectedParameterError(message, rejected)
+    if status >= 500 or status in (400, 403, 404, 413, 422, 429, 451):
+        fault = _explain_refusal(status, body, message, sent)
+        if fault is not None:
+            return fault
+    retry_after = read_retry_after(headers, body)
+    is_temporary = status in _TEMPORARY or (status >= 500 and status not in _PERMANENT)
+    # Without credits there is nothing to wait for, unless the server says when.
+    if is_temporary or (status == 402 and retry_after):
+        return TransientError(message, retry_after)
     return ModelSetupError(message)
 
 
-def _find_rejected(body: object, whole: str, sent: list[str]) -> dict[str, str | None]:
-    """Which of the parameters sent the server complains of, and what it wants them called."""
-    blamed = [name for name in sent if name in _name_places(body)]
-    named = [name for name in sent if re.search(rf"\b{re.escape(name)}\b", whole)]
-    rejected: dict[str, str | None] = {}
-    for name in blamed or named:
-        other = _PARAMETER_RENAMES.get(name)
-        # Named beside it, the other name is what the server knows; unless it has it already.
-        wants_other = other is not None and other not in sent and re.search(rf"\b{other}\b", whole)
-        rejected[name] = other if wants_other else None
-    return rejected
+def _explain_refusal(
+    status: int, body: ErrorBody, message: str, sent: Sequence[str]
+) -> ModelError | ReplyError | None:
+    """What it is in the request or in the model's answer that is refused; None if it is not."""
+    if status not in (403, 404, 451) and (fault := _explain_length(status, body, message, sent)):
+        return fault
+    if status in (400, 403, 422, 451) and _FILTERED.search(body.words):
+        is_account = status == 403 and _ABOUT_ACCOUNT.search(body.words)
+        said = f"the request was refused by a content filter: {body.message}"
+        return None if is_account else ReplyError(said)
+    if _TOOL_SLIP.search(body.words):
+        return ReplyError("you called a tool; there is none: answer in text.")
+    if _FORM_SLIP.search(body.words):
+        return ReplyError(f"the server could not read the reply: {body.message}")
+    if status in (403, 429, 451):
+        return None
+    if CHAT in sent and _refusals.wants_responses_api(body):
+        return RejectedError(message, {CHAT: "responses"})
+    rejected = _find_rejected(body, sent) if status != 404 else {}
+    return RejectedError(message, rejected) if rejected else None
 
 
-def _name_places(body: object) -> set[str]:
-    """The words that error bodies keep for names: OpenAI's ``param``, FastAPI's ``loc``."""
-    if isinstance(body, list):
-        return set().union(*map(_name_places, body))
-    if not isinstance(body, Mapping):
-        return set()
-    places: set[str] = set()
-    for key, value in body.items():
-        if key == "param" and isinstance(value, str):
-            places.add(value)
-        elif key == "loc" and isinstance(value, list):
-            places |= {part for part in value if isinstance(part, str)}
-        else:
-            places |= _name_places(value)
-    return places
+def _explain_length(
+    status: int, body: ErrorBody, message: str, sent: Sequence[str]
+) -> ModelError | None:
+    """Whether prompt or reply would be too long; None if neither is what is refused."""
+    length = _refusals.blames_output(body, sent)
+    if length is not None and not _renames(body, sent, length):
+        return RejectedError(message, {length: None})
+    if _refusals.is_too_long(status, body) and not body.fields & {*sent}:
+        return ContextLengthError(message)
+    return None
 
 
-def _read_retry_after(headers: Mapping[str, str]) -> float:
-    """Seconds that the server asks to wait; 0 where it does not say, or says nonsense."""
-    for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
-        try:
-            seconds = float(headers[name]) * unit
-        except (KeyError, ValueError):
-            continue
-        return seconds if math.isfinite(seconds) and seconds > 0 else 0.0
-    try:
-        # A date can only be told by the clock on the wall.
-        return max(0.0, parsedate_to_datetime(headers["retry-after"]).timestamp() - time.time())
-    except (KeyError, ValueError, TypeError, OverflowError):
-        return 0.0
+def _find_rejected(body: ErrorBody, sent: Sequence[str]) -> dict[str, str | None]:
+    """What the server rejects of what was sent, or of how it was sent."""
+    if SYSTEM in sent and _refusals.refuses_system_role(body):
+        return {SYSTEM: None}
+    if "stream" not in sent and _refusals.wants_stream(body):
+        return {"stream": None}
+    return _refusals.find_rejected(body, [name for name in sent if name not in (SYSTEM, CHAT)])
 
 
-def read_message(data: Any) -> tuple[str, bool]:
-    """The text of a chat completion's first choice, and whether it was cut off for its length.
-
-    Raises:
-        ReplyError: If the model refused, was filtered, or called a tool instead of answering.
-        LookupError: If there is none, as TypeError, AttributeError.
-    """
-    choice = data["choices"][0]
-    message = choice["message"]
-    text = message.get("content")
-    if isinstance(text, list):
-        text = "".join(part.get("text") or "" for part in text)
-    ended = choice.get("finish_reason")
-    if not text:
-        if message.get("refusal"):
-            raise ReplyError(f"you refused: {shorten(str(message['refusal']), MAX_SAID)}")
-        if message.get("tool_calls") or message.get("function_call"):
-            raise ReplyError("you called a tool; there is none: answer in text.")
-        if ended == "content_filter":
-            raise ReplyError("the reply was taken away by a content filter.")
-    return str(text or ""), ended == "length"
+def _renames(body: ErrorBody, sent: Sequence[str], name: str) -> bool:
+    """Whether the server wants a parameter by another name, rather than another value."""
+    is_unknown = re.search(r"unsupported|not supported|unknown|unrecognized", body.words, re.I)
+    return bool(is_unknown) and _refusals.find_rejected(body, sent).get(name) is not None

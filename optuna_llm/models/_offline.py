@@ -20,8 +20,8 @@ _NUMBER_LINE = re.compile(
 )
 _RANGE = re.compile(r"(\S+) to ([^\s,]+)(, log scale)?(?:, in steps of (\S+))?")
 _TEXT_LINE = re.compile(r'^<text name="([^"]*)">$', re.MULTILINE)
-_TRIAL = re.compile(r"^## Trial (\d+): ", re.MULTILINE)
-_LEADER = re.compile(r"^- trial \d+: [^{\n]*(\{.*\})$", re.MULTILINE)
+_TRIAL = re.compile(r"^## Trial (\d+)\b", re.MULTILINE)
+_BEST = re.compile(r"^Propose trials? [^,\n]*, to beat trial (\d+)", re.MULTILINE)
 _START = re.compile(r'^Start from "[^"\n]*" of trial (\d+)', re.MULTILINE)
 _WANTED = re.compile(r"^Propose trials? (\d+)", re.MULTILINE)
 _SEVERAL = re.compile(r"^Answer with (\d+) proposals", re.MULTILINE)
@@ -100,13 +100,14 @@ def _propose(system: str, prompt: str, width: float, rng: random.Random) -> str:
 
 def _find_numbers(prompt: str) -> dict[str, ParamValue]:
     """The numbers to change: of the trial whose text is the start, else of the best."""
-    leaders = _LEADER.findall(prompt)
-    start = _START.search(prompt)
-    block = (
-        re.search(rf"^## Trial {start[1]}: .*\nnumbers: (.*)$", prompt, re.M) if start else None
-    )
-    found = block[1] if block else leaders[-1] if leaders else "{}"
-    numbers: dict[str, ParamValue] = json.loads(found)
+    start = _START.search(prompt) or _BEST.search(prompt)
+    found = None
+    if start is not None:
+        trial = (
+            rf"^## Trial {start[1]}\b.*\nnumbers: (.*)$|^- trial {start[1]}\b[^{{\n]*(\{{.*\}})"
+        )
+        found = re.search(trial, prompt, re.MULTILINE)
+    numbers: dict[str, ParamValue] = json.loads((found[1] or found[2]) if found else "{}")
     return numbers
 
 

@@ -1,6 +1,6 @@
 """What a study of 100 trials costs in tokens, against sending the whole conversation each time.
 
-The same study of a program of 2 kB and of 10 kB: each proposal changes a line of the program it
+The same study of a program of 2 kB to 300 kB: each proposal changes a line of the program it
 starts from, one in six or so beats the best, and each trial gets a line of feedback. The
 model is scripted and answers with edits, or with the whole program. Printed are prompt tokens in
 all; what share of them is a prefix of the call before (what a provider's cache would hit); tokens
@@ -30,8 +30,12 @@ from optuna_llm import LLMSampler
 from optuna_llm import Message
 from optuna_llm import report_feedback
 from optuna_llm import suggest_text
+from optuna_llm._prompt.builder import PromptBuilder
+from optuna_llm._prompt.request import make_problem
+from optuna_llm._prompt.request import make_request
 from optuna_llm._reply.edits import Edit
 from optuna_llm._reply.edits import write_edits
+from optuna_llm._study.store import StudyStore
 from optuna_llm.testing import ScriptedModel
 
 
@@ -132,7 +136,8 @@ def render(n_trials: int) -> tuple[float, int]:
     lines = make_program(2_000).split("\n")
     study = optuna.create_study(direction="maximize")
     study.set_user_attr("llm:text:code", {"description": "", "language": None, "initial": ""})
-    sampler = LLMSampler(TASK, model="offline", seed=0)
+    builder = PromptBuilder()
+    store = StudyStore(study, TASK)
     times, sizes = [], []
     for number in range(n_trials + 20):
         lines[rng.randrange(len(lines))] = f"value = combine({rng.random():.6f}, previous)"
@@ -140,10 +145,13 @@ def render(n_trials: int) -> tuple[float, int]:
         attributes |= {"llm:proposal": {"parent": number - 1}} if number else {}
         study.add_trial(optuna.create_trial(value=rng.random(), user_attrs=attributes))
         if number >= n_trials:
+            snapshot = store.snapshot(study)
+            problem = make_problem(snapshot, space={})
             begin = time.perf_counter()
-            preview = sampler.preview(study)
+            request = make_request(snapshot, problem, number, seed=0, taken={})
+            prompt = builder.build(snapshot, request)
             times.append(time.perf_counter() - begin)
-            sizes.append(preview.tokens)
+            sizes.append(prompt.tokens)
     return statistics.median(times) * 1_000, max(sizes)
 
 
@@ -153,8 +161,8 @@ def main() -> None:
         f"{'program':>8}{'replies':>8}{'prompt':>12}{'of other':>9}{'prefix':>8}"
         f"{'billed':>10}{'of other':>9}{'completion':>12}"
     )
-    for size in (2_000, 10_000):
-        for is_editing in (False, True):
+    for size in (2_000, 10_000, 30_000, 100_000, 300_000):
+        for is_editing in (False, True) if size <= 10_000 else (True,):
             ours, other = run(size, is_editing)
             form = "edits" if is_editing else "whole"
             print(

@@ -153,13 +153,13 @@ def test_the_note_on_a_study_tells_of_changed_requests_and_unclaimed_cost(
     assert "Unclaimed" not in get_note(study)
     spent = {"calls": 2, "prompt_tokens": 2_000, "completion_tokens": 50, "seconds": 1.5}
     study.set_user_attr("llm:unclaimed:worker", {"gpt-x": spent})
-    changes = {"temperature": "is left out", "max_tokens": "is sent as max_completion_tokens"}
+    changes = {"temperature": "left out", "max_tokens": "sent as max_completion_tokens"}
     study.set_user_attr("llm:adaptations", {"gpt-x": changes})
     annotate(study)
     note = get_note(study)
     assert note.index("## Changed requests") < note.index("## Best trial")
-    assert "- gpt\\-x: **temperature** is left out\n" in note
-    assert "- gpt\\-x: **max\\_tokens** is sent as max\\_completion\\_tokens" in note
+    assert "- gpt\\-x: **temperature**: left out\n" in note
+    assert "- gpt\\-x: **max\\_tokens**: sent as max\\_completion\\_tokens" in note
     assert "| unclaimed | 0 | 2 | 2,000 | 0 | 50 | 1.5 |" in note
     assert "*Unclaimed: calls whose proposals no trial has used" in note
 

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 import itertools
 import random
+import re
 from typing import Any
 
 import optuna
@@ -14,6 +15,7 @@ from optuna.trial import TrialState
 from provenance import told
 import pytest
 
+from optuna_llm import describe_study
 from optuna_llm import LLMSampler
 from optuna_llm import Message
 from optuna_llm import report_feedback
@@ -74,15 +76,19 @@ def test_a_policy_of_the_user_says_what_stays() -> None:
     # Rarely: each cut costs what a provider has cached.
     assert 1 <= len(asked) <= 12
     prompts = [user.content for _, user in model.calls]
-    cut = next(prompt for prompt in prompts if "## Trial 0:" not in prompt)
-    shown = [line for line in cut.split("\n") if line.startswith("## Trial")]
-    assert all(int(line.split()[2].rstrip(":")) % 2 for line in shown)
+    cut = next(prompt for prompt in prompts if "\nIn full:\n" in prompt)
+    whole = [int(n) for n in re.findall(r"^## Trial (\d+).*\n(?:rationale.*\n)?code", cut, re.M)]
+    assert whole
+    assert all(number % 2 for number in whole)
 
 
-def run(values: Sequence[float], n_trials: int, direction: str = "minimize") -> ScriptedModel:
+def run(
+    values: Sequence[float], n_trials: int, direction: str = "minimize", **facts: Any
+) -> ScriptedModel:
     steps = iter(values)
     model = ScriptedModel(lambda _: write_reply({"x": next(steps)}, rationale="An idea."))
     study = optuna.create_study(direction=direction, sampler=LLMSampler(model=model, seed=0))
+    describe_study(study, **facts)
     study.enqueue_trial({"x": values[0]})
     next(steps)
     study.optimize(lambda t: t.suggest_float("x", -100, 100), n_trials=n_trials)
@@ -92,17 +98,51 @@ def run(values: Sequence[float], n_trials: int, direction: str = "minimize") -> 
 @pytest.mark.parametrize(
     ("values", "direction", "aim"),
     [
-        ([9, 8, 0], "minimize", "aim at value 7.5 or less."),
-        ([8, 9, 0], "maximize", "aim at value 9.5 or more."),
-        ([9, 1, 0], "minimize", "aim at value 0.5 or less."),
-        ([9, 10, 0], "minimize", "to beat trial 0."),
-        ([9, 0, 1], "minimize", "to beat trial 1."),
+        # A step is what lies between the best trials.
+        (
+            [9, 8, 7, 0],
+            "minimize",
+            "to beat trial 2: aim at value 6 or less, a step like those between the best.",
+        ),
+        (
+            [7, 8, 9, 0],
+            "maximize",
+            "to beat trial 2: aim at value 10 or more, a step like those between the best.",
+        ),
+        # The first leap says nothing of what can still be gained.
+        (
+            [90, 12, 11, 10, 0],
+            "minimize",
+            "to beat trial 3: aim at value 9 or less, a step like those between the best.",
+        ),
+        # Two values are no ground, and below zero nothing may be left.
+        ([9, 8, 0], "minimize", "to beat trial 1."),
+        ([9, 5, 1, 0], "minimize", "to beat trial 2."),
     ],
 )
-def test_the_aim_is_as_far_as_the_last_gains(
+def test_the_aim_is_a_step_beyond_the_best(
     values: Sequence[float], direction: str, aim: str
 ) -> None:
-    assert run(values, 3, direction).calls[-1][1].content.rstrip().endswith(aim)
+    n_trials = len(values)
+    assert run(values, n_trials, direction).calls[-1][1].content.rstrip().endswith(aim)
+
+
+@pytest.mark.parametrize(
+    ("facts", "aim"),
+    [
+        (
+            {"best_possible": 0.98},
+            "aim at value 0.98 or more, a step like those between the best.",
+        ),
+        ({"best_possible": 0.97}, "to beat trial 2."),
+        ({"noise": 0.02}, "aim at value 0.99 or more, a step like those between the best."),
+    ],
+)
+def test_the_aim_keeps_to_what_is_possible_and_beyond_noise(
+    facts: dict[str, float], aim: str
+) -> None:
+    model = run([0.93, 0.95, 0.97, 0], 4, "maximize", **facts)
+    assert f", {aim}".replace(", aim", ": aim") in model.calls[-1][1].content
 
 
 def test_after_trials_in_vain_another_direction_is_asked_for() -> None:
@@ -110,7 +150,6 @@ def test_after_trials_in_vain_another_direction_is_asked_for() -> None:
     prompts = [user.content for _, user in run(values, 14).calls]
     said = ["gained nothing: go another way" in prompt for prompt in prompts]
     assert said == [False] * 9 + [True] * 4
-    assert "aim at value 7.5 or less" in prompts[-1]
     assert "Tried in vain:\n- trial 13: An idea." not in prompts[-1]
     assert "- trial 12: An idea." in prompts[-1]
 

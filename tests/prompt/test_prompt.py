@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from collections.abc import Sequence
 from itertools import pairwise
 import re
 from typing import Any
@@ -98,7 +99,9 @@ def make_study(model: ScriptedModel, n_trials: int = 6) -> optuna.Study:
 def test_the_history_only_grows_byte_for_byte() -> None:
     model = ScriptedModel(REPLIES)
     make_study(model)
-    histories = [user.content.split("# The best")[0] for _, user in model.calls]
+    histories = [
+        re.split("(?:# )?The best trials|# Now", user.content)[0] for _, user in model.calls
+    ]
     for before, after in pairwise(histories):
         assert after.startswith(before)
     # Trial 2 shows that "digits" is conditional, trial 4 that there are constraints.
@@ -156,14 +159,15 @@ def test_a_text_shown_before_is_pointed_to() -> None:
     trials = number([make_trial("a\n" * 20, 2.0), make_trial("a\n" * 20, 1.0)])
     _, user = render(trials)
     assert user.content.count("a\na\n") == 10
-    assert "## Trial 1: value 1\ncode: the same as in trial 0\n" in user.content
-    assert 'Start from "code" of trial 1; it is in full above at trial 0.' in user.content
+    assert "## Trial 1: value 1, the values of trial 0: mean 1.5 of 2\n" in user.content
+    assert "code: the same as in trial 0\n" in user.content
+    assert 'Start from "code" of trial 0; it is in full above.' in user.content
 
 
 def test_values_are_told_apart_whatever_digits_that_takes() -> None:
     trials = number([make_trial("a", 1.00000001), make_trial("b", 1.00000002)])
     _, user = render(trials)
-    assert "- trial 1: value 1.00000002\n- trial 0: value 1.00000001\n" in user.content
+    assert "The best trials, the best first: 0 (1.00000001), 1 (1.00000002)." in user.content
 
 
 def test_after_a_cut_no_block_points_to_a_trial_that_is_gone() -> None:
@@ -179,21 +183,22 @@ def test_after_a_cut_no_block_points_to_a_trial_that_is_gone() -> None:
     for n in range(1, len(trials)):
         system, user = render(trials[:n], builder=builder)
         assert len(system.content) + len(user.content) <= 8_000
-        told = user.content.split("# The best")[0]
+        told = re.split("(?:# )?The best trials|# Now", user.content)[0]
         cuts += not told.startswith(before)
         before = told
-        shown = set(re.findall(r"^## Trial (\d+)", told, re.MULTILINE))
-        pointers = set(re.findall(r"(?:changes to|same as in) trial (\d+)", told))
+        shown = set(re.findall(r"^(?:## Trial|- trial) (\d+)", told, re.MULTILINE))
+        pointers = set(re.findall(r"same as in trial (\d+)", told))
         assert pointers <= shown
         assert str(n - 1) in shown
-    assert 2 < cuts < 20
+    assert 2 < cuts < 30
 
 
 def test_a_new_process_shows_the_latest_and_best_of_many_trials() -> None:
     trials = number([make_trial(f"text {i}", abs(i - 500.0)) for i in range(2_000)])
     system, user = render(trials, max_tokens=2_000)
     assert len(system.content) + len(user.content) <= 8_000
-    shown = {int(n) for n in re.findall(r"^## Trial (\d+)", user.content, re.MULTILINE)}
+    listed = re.findall(r"^(?:## Trial|- trial) (\d+)", user.content, re.MULTILINE)
+    shown = set(map(int, listed))
     assert {498, 499, 500, 501, 502, 1_999, 1_998} <= shown
 
 
@@ -283,3 +288,73 @@ def test_names_and_descriptions_of_the_user_stand_on_their_lines() -> None:
 def test_a_budget_too_small_for_the_request_is_an_error() -> None:
     with pytest.raises(ValueError, match=r"max_prompt_tokens=200 is too small.*Allow more"):
         render(number([make_trial("a")]), max_tokens=200)
+
+
+def grow_program(sizes: Sequence[int], n_each: int = 3) -> list[optuna.trial.FrozenTrial]:
+    """Trials whose program grows to each size in turn, every third a gain, one in five failed."""
+    trials: list[optuna.trial.FrozenTrial] = []
+    lines: list[str] = []
+    for size in sizes:
+        while sum(map(len, lines)) < size:
+            lines.append(f"value_{len(lines):05d} = combine(previous, {len(lines) % 97})")
+        for _ in range(n_each):
+            n = len(trials)
+            lines[(n * 37) % len(lines)] += "  # changed"
+            state = TrialState.FAIL if n % 5 == 4 else TrialState.COMPLETE
+            trials.append(
+                optuna.create_trial(
+                    state=state,
+                    value=None if state == TrialState.FAIL else 1_000.0 - n,
+                    user_attrs={
+                        "code": "\n".join(lines),
+                        "llm:texts": {"code": 1},
+                        "llm:proposal": {
+                            "source": "model",
+                            "rationale": f"Idea {n}: change a line and hope for less.",
+                            "parent": max(0, n - 1),
+                        },
+                        "feedback": f"Feedback {n} of the evaluator, which is long. " * 9,
+                    },
+                )
+            )
+    return number(trials)
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [[2_000] * 15, [10_000] * 15, [200, 2_000, 10_000, 30_000] * 4, [30_000] * 15, [100_000] * 6],
+    ids=["2 kB", "10 kB", "growing", "30 kB", "100 kB"],
+)
+def test_however_long_a_program_gets_each_of_the_last_trials_is_told(sizes: list[int]) -> None:
+    trials = grow_program(sizes)
+    builder = PromptBuilder()
+    for n in range(1, len(trials) + 1, 4):
+        snapshot = take_snapshot(trials[:n])
+        problem = make_problem(snapshot, space={})
+        best = snapshot.leaders[-1]
+        asked = Request(problem, n, snapshot.leaders, best)
+        prompt = builder.build(snapshot, asked)
+        told = prompt.messages[1].content
+        # The text to start from is there whole.
+        assert best.texts["code"] in told
+        assert prompt.tokens <= 16_000 + max(len(t.user_attrs["code"]) for t in trials[:n])
+        for trial in trials[max(0, n - 30) : n]:
+            line = next(
+                line
+                for line in re.split(r"\n(?=- trial|## Trial|# Now)", told)
+                if re.match(rf"(- trial|.*## Trial) {trial.number}\b", line, re.DOTALL)
+            )
+            said = "failed" if trial.state == TrialState.FAIL else f"value {trial.value:g}"
+            assert said in line
+            assert f"Idea {trial.number}: change a line" in line
+            assert f"Feedback {trial.number} of the evaluator" in line
+
+
+def test_a_long_failed_program_is_not_carried_in_full() -> None:
+    program = "".join(f"line {i} of what failed\n" for i in range(1_000))
+    failed = optuna.create_trial(
+        state=TrialState.FAIL, user_attrs={"code": program, "llm:texts": {"code": 1}}
+    )
+    _, user = render(number([make_trial("a"), failed]), max_tokens=16_000)
+    assert len(user.content) < 5_000
+    assert "the middle is left out" in user.content

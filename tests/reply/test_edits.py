@@ -12,6 +12,7 @@ from optuna_llm import get_texts
 from optuna_llm import LLMSampler
 from optuna_llm import ReplyError
 from optuna_llm import suggest_text
+from optuna_llm._quoting import clean_text
 from optuna_llm._reply.edits import apply_edits
 from optuna_llm._reply.edits import Edit
 from optuna_llm._reply.edits import parse_edits
@@ -51,6 +52,75 @@ def test_blanks_are_forgiven_where_only_one_place_can_be_meant() -> None:
     assert edit(("y = x + 2", "if x:\n    y = 2")) == TEXT.replace(
         "    y = x + 2", "    if x:\n        y = 2"
     )
+
+
+FOUND, PUT = "    y = x + 2", "    y = x * 2"
+BLOCK = f"<<<<<<< SEARCH\n{FOUND}\n=======\n{PUT}\n>>>>>>> REPLACE"
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        f"```\n{BLOCK}\n```",
+        f"```diff\n{BLOCK}\n```",
+        f"Change this:\n{BLOCK}\nand no more.",
+        BLOCK.replace(" SEARCH", "SEARCH").replace(" REPLACE", "REPLACE"),
+        BLOCK.replace(" SEARCH", "").replace(" REPLACE", ""),
+        BLOCK.replace("SEARCH", "search").replace("REPLACE", "Replace:"),
+        BLOCK.replace("SEARCH", "SEARCH>").replace("REPLACE", "UPDATED"),
+        BLOCK.replace("SEARCH", "SEARCH\n:start_line:7\n-------"),
+        BLOCK.replace("<<<<<<<", "-------").replace(">>>>>>>", "+++++++"),
+        BLOCK.replace("=======", "====="),
+        BLOCK.replace("<<<<<<<", "<<<<<").replace("=======", "======").replace(">>", ">", 1),
+        BLOCK.replace("<<<<<<<", "<" * 9).replace("=======", "=" * 9).replace(">" * 7, ">" * 9),
+        "\n".join(f"    {line}" for line in BLOCK.split("\n")),
+        "\n".join(line if line in (FOUND, PUT) else f"  {line}  " for line in BLOCK.split("\n")),
+        BLOCK.replace(FOUND, f"\n{FOUND}\n").replace(PUT, f"\n{PUT}\n"),
+        BLOCK.replace(FOUND, f"```python\n{FOUND}\n```").replace(PUT, f"```python\n{PUT}\n```"),
+        BLOCK.replace(FOUND, f"```\n{FOUND}\n```"),
+    ],
+)
+def test_blocks_as_models_write_them_are_read(source: str) -> None:
+    assert apply_edits(TEXT, parse_edits(source, TEXT)) == TEXT.replace("x + 2", "x * 2")
+
+
+def test_only_the_very_markers_count_in_a_text_that_has_lines_like_them() -> None:
+    text = "Title\n=====\nwords\n"
+    edits = parse_edits(write_edits([Edit("=====\nwords", "=====\nmore")]), text)
+    assert apply_edits(text, edits) == "Title\n=====\nmore\n"
+    with pytest.raises(ReplyError, match="has 0 lines '======='"):
+        parse_edits("<<<<<<< SEARCH\nTitle\n=====\nwords\n>>>>>>> REPLACE", text)
+    with pytest.raises(ReplyError, match="outside of its blocks"):
+        parse_edits("<<<<<< SEARCH\nTitle\n=======\nTitles\n>>>>>> REPLACE", text)
+
+
+def test_entities_are_decoded_where_the_lines_are_found_only_so() -> None:
+    edits = [Edit("if a &lt; b:", "if a &lt;= b:")]
+    assert apply_edits("if a < b:\n    pass", edits) == "if a <= b:\n    pass"
+    assert apply_edits("if a &lt; b:", edits) == "if a &lt;= b:"
+
+
+@pytest.mark.parametrize(
+    ("text", "edit", "edited"),
+    [
+        ("a\u200bb\nc", Edit("a\\u200bb", "a\\u200bB"), "a\u200bB\nc"),
+        ("a\u2028b", Edit("a\\u2028b", "b"), "b"),
+        ("a\U000e0041\nb", Edit("b", "c"), "a\U000e0041\nc"),
+        ("a\rb", Edit("a\\rb", "a\\rB"), "a\rB"),
+        ("a\\u200bb", Edit("a\\u200bb", "a\\u200bB"), "a\\u200bB"),
+        ("print('\\r')\r\nb\r\n", Edit("print('\\r')", "f('\\r')\ng"), "f('\\r')\r\ng\r\nb\r\n"),
+    ],
+)
+def test_what_is_shown_as_an_escape_is_kept_in_lines_that_change(
+    text: str, edit: Edit, edited: str
+) -> None:
+    assert apply_edits(text, [edit], lambda line: clean_text(line.removesuffix("\r"))) == edited
+
+
+def test_an_escape_that_may_be_a_character_or_itself_is_refused() -> None:
+    edits = [Edit("a\\u200b\\u200b", "\\u200b")]
+    with pytest.raises(ReplyError, match="stands for two things"):
+        apply_edits("a\u200b\\u200b", edits, clean_text)
 
 
 @pytest.mark.parametrize(
@@ -184,6 +254,38 @@ def test_an_edit_that_cannot_be_made_goes_back_with_the_closest_lines() -> None:
     assert 'there is no "code" in trial 99' in model.calls[2][1].content
 
 
+@pytest.mark.parametrize("form", ["{}", "```\n{}\n```", '<text name="code">\n{}\n</text>'])
+def test_edits_without_their_tag_are_made_to_the_text_that_the_request_starts_from(
+    form: str,
+) -> None:
+    blocks = write_edits([Edit("    return x * 7 + 0.5", "    return x * 7")])
+    study, _ = run([form.format(blocks)], 2)
+    assert get_texts(study.trials[1])["code"] == PROGRAM.replace("x * 7 + 0.5", "x * 7")
+    # Where edits were not offered they are no program, either.
+    study, _ = run([form.format(blocks)] * 3, 2, edits="never")
+    assert "cannot be edited" in told(study.trials[1], "error")
+
+
+@pytest.mark.parametrize(
+    ("reply", "says"),
+    [
+        (answer("    return x * 7 + 0.5", "```\n    return x\n```", of=0), "there hold a fence"),
+        (
+            answer("    return x * 7 + 0.5", "x", of="best"),
+            'of="best" of <edit> is not the number',
+        ),
+        (answer("a", "b", of=0).replace("</edit>", ""), "<edit> is not closed: its last lines"),
+        (
+            answer("    return x * 7 + 0.5", "x", of=0) + write_reply(texts={"code": "a"}),
+            "two diff",
+        ),
+    ],
+)
+def test_an_edit_that_is_in_doubt_is_refused(reply: str, says: str) -> None:
+    study, _ = run([reply] * 3, 2)
+    assert says in told(study.trials[1], "error")
+
+
 def test_a_model_that_fails_at_edits_is_asked_for_whole_texts() -> None:
     bad = answer("nothing like it", "x", of=0)
     study, model = run([bad, bad, bad, write_reply(texts={"code": "0.5"})], 3)
@@ -224,4 +326,4 @@ def test_an_edit_leaves_alone_what_is_shown_as_an_escape() -> None:
     model = ScriptedModel([answer("a = 1", "a = 2", of=0)])
     study = optuna.create_study(sampler=LLMSampler(model=model))
     study.optimize(lambda t: len(suggest_text(t, "code", start)), n_trials=2)
-    assert get_texts(study.trials[1])["code"] == start.replace("a = 1\r", "a = 2")
+    assert get_texts(study.trials[1])["code"] == start.replace("a = 1", "a = 2")

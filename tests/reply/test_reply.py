@@ -174,25 +174,6 @@ def test_numbers_that_cannot_be_used_are_told_why(numbers: str, says: str) -> No
         parse_reply(f"<numbers>{numbers}</numbers>", pose(NUMBERS))
 
 
-@pytest.mark.parametrize(
-    "numbers",
-    [
-        "{'x': 0.25}",
-        '{"x": 0.25,}',
-        '```json\n{"x": 0.25}\n```',
-        '\n  {"x": "0.25"}  # a quarter\n',
-    ],
-)
-def test_numbers_in_a_form_that_models_like_are_read(numbers: str) -> None:
-    problem = pose({"x": NUMBERS["x"]})
-    assert parse_reply(f"<Numbers>{numbers}</NUMBERS >", problem).params == {"x": 0.25}
-
-
-@pytest.mark.parametrize("reply", ['{"x": 0.25}', 'So:\n```json\n{"x": 0.25}\n```\nDone.'])
-def test_numbers_alone_may_come_without_tags(reply: str) -> None:
-    assert parse_reply(reply, pose({"x": NUMBERS["x"]})).params == {"x": 0.25}
-
-
 def test_conditional_parameters_may_be_left_out() -> None:
     problem = pose({"x": NUMBERS["x"], "n": NUMBERS["n"]}, ("code", "note"), ("n", "note"))
     reply = write_reply({"x": 0.5}, {"code": "a"})
@@ -388,56 +369,6 @@ def test_every_value_within_its_distribution_is_read_unchanged(numbers: dict[str
     )
 )
 def test_every_text_comes_back_as_it_was_written(text: str) -> None:
-    tagged = any(mark in text.lower() for mark in ("<text", "</text", "```", "~~~"))
+    tagged = any(mark in text.lower() for mark in ("<text", "</text", "```", "~~~", "<![cdata["))
     if text.strip() and not tagged:
         assert read_code(f'<text name="code">\n{text}\n</text>') == text
-
-
-def several(*replies: str) -> str:
-    return "\n".join(f"<proposal>\n{reply}\n</proposal>" for reply in replies)
-
-
-TWO = dataclasses.replace(CODE, n_proposals=2)
-
-
-def test_several_proposals_are_read_one_by_one() -> None:
-    texts = ["print('</proposal>')\n<proposal>", "<text>b</text>"]
-    reply = several(*(write_reply(texts={"code": text}, rationale=text[:3]) for text in texts))
-    assert [p.texts["code"] for p in parse_replies(reply, TWO)] == texts
-    assert [p.rationale for p in parse_replies(f"Here:\n{reply}\nDone.", TWO)] == ["pri", "<te"]
-
-
-def test_of_several_proposals_those_that_are_right_are_kept() -> None:
-    good = write_reply(texts={"code": "a"})
-    for reply in (
-        good,
-        several(good),
-        several("none", good),
-        several(good, "<text name='other'>b</text>"),
-        several(good) + "\n<proposal>\n<text name='code'>cut off",
-        several(good) + "\n<proposal>\n<rationale>cut off",
-    ):
-        assert [p.texts["code"] for p in parse_replies(reply, TWO)] == ["a"]
-    # More than was asked for are left.
-    assert len(parse_replies(several(good, good, good), TWO)) == 2
-
-
-def test_if_none_of_several_proposals_is_right_each_is_told_why() -> None:
-    reply = several("none", write_reply(texts={"code": " "}))
-    with pytest.raises(ReplyError, match=r"proposal 1: there is no <.*proposal 2: <.*is empty"):
-        parse_replies(reply, TWO)
-    with pytest.raises(ReplyError, match=r"^there is no <text"):
-        parse_replies("none", TWO)
-    with pytest.raises(ReplyError, match=r"proposal 1: .* not closed"):
-        parse_replies("<proposal>\n<rationale>cut off", TWO)
-
-
-@given(st.text(), st.integers(1, 3))
-def test_any_reply_to_several_is_read_or_refused(text: str, count: int) -> None:
-    for reply in (text, several(text), several(write_reply(texts={"code": text}))):
-        try:
-            proposals = parse_replies(reply, dataclasses.replace(CODE, n_proposals=count))
-        except ReplyError:
-            continue
-        assert 1 <= len(proposals) <= count
-        assert all(p.texts["code"].strip() for p in proposals)

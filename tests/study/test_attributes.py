@@ -174,6 +174,15 @@ STUDYS: list[dict[str, Any]] = [
     {"llm:adaptations": {"m": 5}},
     {"llm:adaptations": {"m": {"temperature": 5}}},
     {"llm:from a newer version": 5},
+    {"llm:facts": 5},
+    {"llm:facts": {"n_trials": 0}},
+    {"llm:facts": {"n_trials": HUGE}},
+    {"llm:facts": {"noise": float("nan")}},
+    {"llm:facts": {"best_possible": HUGE}},
+    {"llm:facts": {"target_value": "1"}},
+    {"llm:facts": {"from a newer version": 1}},
+    {"llm:insights": "a"},
+    {"llm:insights": [1]},
 ]
 
 
@@ -261,13 +270,15 @@ STUDY_KEYS = st.sampled_from(
     [
         *["llm:task", "llm:text:code", "llm:text:other", "llm:text:x", "llm:text:"],
         *["llm:unclaimed:a", "llm:unclaimed:", "llm:adaptations", "llm:cases"],
+        *["llm:facts", "llm:insights"],
     ]
 ) | st.text(max_size=5).map("llm:".__add__)
 FIELDS = st.sampled_from(
     [
         *["source", "rationale", "parent", "model", "error", "claim", "calls", "seconds"],
         *["prompt_tokens", "cached_tokens", "completion_tokens", "reasoning_tokens"],
-        *["description", "language", "initial", "code", "x", "m"],
+        *["description", "language", "initial", "has_initial", "code", "x", "m"],
+        *["n_trials", "best_possible", "target_value", "noise"],
     ]
 ) | st.text(max_size=3)
 SCALARS = (

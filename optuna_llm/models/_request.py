@@ -1,0 +1,200 @@
+"""What is sent for a call, and how it changes after what a server rejects."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
+from dataclasses import field
+from dataclasses import replace
+import hashlib
+from typing import Any
+from typing import Literal
+from typing import TypeAlias
+
+from optuna_llm._records import Message
+from optuna_llm._secrets import is_public_header
+from optuna_llm.models._faults import CHAT
+from optuna_llm.models._faults import SYSTEM
+
+
+Api: TypeAlias = Literal["chat", "responses"]
+
+# Arguments of the client's that are no parameters of the model.
+_TRANSPORT = ("extra_headers", "extra_query")
+# Names that differ between the two APIs; a dot leads into an object.
+_RESPONSES_NAMES = {
+    "max_tokens": "max_output_tokens",
+    "max_completion_tokens": "max_output_tokens",
+    "reasoning_effort": "reasoning.effort",
+    "response_format": "text.format",
+    "verbosity": "text.verbosity",
+}
+_OWN = "prompt_cache_key"
+
+
+@dataclass(frozen=True)
+class Request:
+    """One request.
+
+    Attributes:
+        api: The API it is sent to.
+        arguments: The arguments of the client's ``create``.
+        sent: The names of what it holds that a server could do without.
+    """
+
+    api: Api
+    arguments: Mapping[str, Any]
+    sent: list[str]
+
+
+@dataclass(frozen=True)
+class RequestForm:
+    """How messages become a request.
+
+    Attributes:
+        api: The API it is sent to.
+        parameters: What is sent beside model and messages.
+        transport: Headers and query that are sent with it.
+        stream: Whether the reply is asked for as a stream of events.
+        folds_system: Whether the system message is sent as a part of the user message.
+        has_cache_key: Whether a ``prompt_cache_key`` tells which requests begin alike.
+        adaptations: What was changed after the server's words: a parameter's name, ``system``
+            or ``api`` to what became of it.
+    """
+
+    api: Api
+    parameters: Mapping[str, Any]
+    transport: Mapping[str, Any] = field(default_factory=dict)
+    stream: bool = False
+    folds_system: bool = False
+    has_cache_key: bool = False
+    adaptations: Mapping[str, str] = field(default_factory=dict)
+
+    def _name_parts(self) -> list[str]:
+        names = list(self.parameters)
+        if self.stream:
+            names += ["stream", "stream_options"]
+        if self.has_cache_key:
+            names.append(_OWN)
+        if not self.folds_system:
+            names.append(SYSTEM)
+        if self.api == "chat":
+            names.append(CHAT)
+        return names
+
+    def render(self, model: str, messages: Sequence[Message]) -> Request:
+        """The request to a model."""
+        body = dict(self.parameters)
+        if self.stream:
+            body["stream"] = True
+        if self.stream and self.api == "chat" and "stream_options" not in self.adaptations:
+            # Else no tokens are counted.
+            body.setdefault("stream_options", {"include_usage": True})
+        if self.has_cache_key and _OWN not in body:
+            body[_OWN] = hashlib.sha256(messages[0].content.encode()).hexdigest()[:32]
+        if self.folds_system:
+            messages = [Message("user", "\n\n".join(message.content for message in messages))]
+        # Past the client's signature: it does not know what other servers do.
+        arguments: dict[str, Any] = {"model": model, "extra_body": body, **self.transport}
+        if self.api == "chat":
+            arguments["messages"] = [vars(message) for message in messages]
+        else:
+            for name, role in (("instructions", "system"), ("input", "user")):
+                contents = [m.content for m in messages if m.role == role]
+                if contents:
+                    arguments[name] = "\n\n".join(contents)
+        return Request(self.api, arguments, self._name_parts())
+
+    def adapt(self, names: Mapping[str, str | None]) -> tuple[RequestForm, dict[str, str]]:
+        """The form without what the server rejects, and what changed: name to verdict.
+
+        Nothing has changed if another thread was faster.
+
+        Args:
+            names: What it rejects, each with the name to send it by instead.
+        """
+        form = self
+        for name, other in names.items():
+            form = form._adapt_one(name, other)
+        changed = {
+            name: verdict
+            for name, verdict in form.adaptations.items()
+            if self.adaptations.get(name) != verdict
+        }
+        return form, changed
+
+    def use_responses(self) -> RequestForm:
+        """The form for the Responses API, with parameters under their names there."""
+        parameters: dict[str, Any] = {}
+        noted: dict[str, str] = {}
+        for name, value in self.parameters.items():
+            outer, _, inner = _RESPONSES_NAMES.get(name, name).partition(".")
+            if inner:
+                value = {**(parameters.get(outer) or {}), inner: value}
+            parameters[outer] = value
+            if outer != name:
+                noted[name] = f"sent as {_RESPONSES_NAMES[name]}"
+        # Chat completions are not stored by default, responses are.
+        parameters.setdefault("store", False)
+        return replace(
+            self,
+            api="responses",
+            parameters=parameters,
+            adaptations={**self.adaptations, **noted},
+        )
+
+    def without_secrets(self) -> RequestForm:
+        """The form as it may be pickled: without headers and query that can hold secrets."""
+        headers = self.transport.get("extra_headers") or {}
+        public = {name: value for name, value in headers.items() if is_public_header(name)}
+        return replace(self, transport={"extra_headers": public} if public else {})
+
+    def _adapt_one(self, name: str, other: str | None) -> RequestForm:
+        if name == CHAT and self.api == "chat":
+            return self.use_responses().note("api", "responses")
+        if name == SYSTEM and not self.folds_system:
+            return replace(self, folds_system=True).note(SYSTEM, "folded into the user message")
+        if name == "stream":
+            verdict = "left out" if self.stream else "turned on"
+            return replace(self, stream=not self.stream).note(name, verdict)
+        if name == "stream_options" and name not in self.parameters:
+            return self.note(name, "left out")
+        if name == _OWN and self.has_cache_key:
+            return replace(self, has_cache_key=False).note(name, "left out")
+        if name not in self.parameters:
+            return self
+        parameters = dict(self.parameters)
+        value = parameters.pop(name)
+        if other is None or other in self.adaptations:
+            return replace(self, parameters=parameters).note(name, "left out")
+        parameters[other] = value
+        return replace(self, parameters=parameters).note(name, f"sent as {other}")
+
+    def note(self, name: str, verdict: str) -> RequestForm:
+        return replace(self, adaptations={**self.adaptations, name: verdict})
+
+
+def make_form(
+    api: Api, parameters: Mapping[str, Any], *, stream: bool, has_cache_key: bool
+) -> RequestForm:
+    """The form of a model's first request.
+
+    Args:
+        api: The API.
+        parameters: What the user gave for ``create``.
+        stream: Whether to stream.
+        has_cache_key: Whether to send a ``prompt_cache_key``.
+    """
+    given = {name: value for name, value in parameters.items() if not _is_omitted(value)}
+    transport = {name: given.pop(name) for name in _TRANSPORT if name in given}
+    extra = given.pop("extra_body", None) or {}
+    form = RequestForm(
+        "chat", {**given, **extra}, transport, stream=stream, has_cache_key=has_cache_key
+    )
+    return form if api != "responses" else form.use_responses()
+
+
+def _is_omitted(value: object) -> bool:
+    """Whether it is the client's mark for an argument that is not given."""
+    return type(value).__name__ in ("NotGiven", "Omit")

@@ -1,0 +1,187 @@
+"""What this package relies on in Optuna without a promise of Optuna's: each fails loudly."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+import re
+import sqlite3
+
+import optuna
+from optuna.distributions import FloatDistribution
+from optuna.storages import RDBStorage
+from optuna.trial import FixedTrial
+from optuna.trial import FrozenTrial
+from optuna.trial import TrialState
+import optuna_dashboard
+import pytest
+
+import optuna_llm
+from optuna_llm._study import internals
+
+
+def ask(study: optuna.Study) -> tuple[optuna.Trial, FrozenTrial]:
+    """A running trial, and what Optuna hands to samplers of it."""
+    trial = study.ask()
+    return trial, trial._cached_frozen_trial
+
+
+def test_a_study_filtered_by_hyperband_knows_the_whole_one() -> None:
+    seen = []
+
+    class Sampler(optuna.samplers.RandomSampler):
+        def sample_independent(self, study, trial, name, distribution):  # type: ignore[no-untyped-def]
+            seen.append(study)
+            return super().sample_independent(study, trial, name, distribution)
+
+    pruner = optuna.pruners.HyperbandPruner(max_resource=9)
+    study = optuna.create_study(sampler=Sampler(), pruner=pruner)
+    study.optimize(lambda t: t.suggest_float("x", 0, 1), n_trials=2)
+    assert seen[-1] is not study
+    assert internals.find_whole_study(seen[-1]) is study
+    assert internals.find_whole_study(study) is study
+
+
+def test_a_study_knows_its_storage_and_its_id_there() -> None:
+    study = optuna.create_study(study_name="s")
+    storage, study_id = internals.find_storage(study)
+    assert storage.get_study_name_from_id(study_id) == "s"
+
+
+def test_a_trial_knows_its_id_in_the_storage() -> None:
+    study = optuna.create_study()
+    trial, frozen = ask(study)
+    storage, _ = internals.find_storage(study)
+    assert storage.get_trial(internals.find_trial_id(frozen)).number == trial.number
+
+
+def test_the_first_read_of_a_trial_is_shared_and_the_next_trial_reads_anew() -> None:
+    study = optuna.create_study()
+    study.ask()
+    first = internals.read_trials(study)
+    assert internals.read_trials(study) is first
+    study.ask()
+    assert len(internals.read_trials(study)) == 2
+
+
+def test_what_a_sampler_writes_is_seen_by_the_objective_and_by_others(tmp_path: Path) -> None:
+    # The one place where a trial that Optuna hands over is changed: without it, the objective
+    # would not see in trial.user_attrs what the storage holds.
+    study = optuna.create_study(storage=f"sqlite:///{tmp_path}/study.db")
+    trial, frozen = ask(study)
+    internals.write_trial_attributes(study, frozen, {"a": 1})
+    assert trial.user_attrs == {"a": 1}
+    assert study.get_trials()[0].user_attrs == {"a": 1}
+
+
+def test_what_before_trial_has_stored_is_in_the_copy_only() -> None:
+    study = optuna.create_study()
+    _, frozen = ask(study)
+    storage, _ = internals.find_storage(study)
+    storage.set_trial_system_attr(frozen._trial_id, "key", 7)
+    assert internals.copy_with_fresh_system_attrs(study, frozen).system_attrs["key"] == 7
+    assert "key" not in frozen.system_attrs
+
+
+def test_enqueued_parameters_are_known_before_the_objective_asks() -> None:
+    study = optuna.create_study()
+    study.enqueue_trial({"x": 0.5})
+    study.enqueue_trial({})
+    trial, frozen = ask(study)
+    assert internals.read_fixed_params(frozen) == {"x": 0.5}
+    assert internals.read_given_params(trial) == {"x": 0.5}
+    assert internals.read_fixed_params(ask(study)[1]) == {}
+    trial, frozen = ask(study)
+    assert internals.read_fixed_params(frozen) is None
+    assert internals.read_given_params(trial) == {}
+
+
+def test_a_fixed_trial_holds_parameters_that_nobody_has_asked_for() -> None:
+    assert internals.read_given_params(FixedTrial({"x": 1, "code": "a"}))["code"] == "a"
+
+
+def test_a_retried_trial_names_the_one_that_failed() -> None:
+    study = optuna.create_study()
+    trial = study.ask()
+    study.tell(trial, state=TrialState.FAIL)
+    # Its former name ends with Optuna 6.
+    name = "RetryHeartbeatStaleTrialCallback"
+    retry = getattr(optuna.storages, name, None) or optuna.storages.RetryFailedTrialCallback
+    retry()(study, study.trials[0])
+    assert internals.read_failed_trial(ask(study)[1]) == 0
+    assert internals.read_failed_trial(ask(study)[1]) is None
+
+
+def test_constraints_are_read_however_they_were_set() -> None:
+    study = optuna.create_study()
+    trial = study.ask()
+    if hasattr(trial, "set_constraint"):
+        trial.set_constraint("weight", 2.0)
+    else:
+        trial.set_system_attr("constraints", [2.0])
+    study.tell(trial, 1.0)
+    assert list(internals.read_constraints(study.trials[0]).values()) == [2.0]
+    assert internals.read_constraints(optuna.create_trial(value=1.0)) == {}
+
+
+def test_a_stopping_study_says_so_and_another_is_left_alone() -> None:
+    study = optuna.create_study()
+    internals.stop(study)
+    said = []
+
+    def objective(trial: optuna.Trial) -> float:
+        said.append(internals.is_stopping(study))
+        internals.stop(study)
+        said.append(internals.is_stopping(study))
+        return 0.0
+
+    study.optimize(objective, n_trials=3)
+    assert said == [False, True]
+
+
+def test_heartbeats_are_recorded_where_the_storage_has_them(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/study.db"
+    study = optuna.create_study(storage=RDBStorage(url, heartbeat_interval=7))
+    assert internals.read_heartbeat_interval(study) == 7
+    assert internals.read_heartbeat_interval(optuna.create_study()) is None
+    with pytest.warns(UserWarning, match="Heartbeat"):
+        _, frozen = ask(study)
+    internals.record_heartbeat(study, internals.find_trial_id(frozen))
+    with contextlib.closing(sqlite3.connect(tmp_path / "study.db")) as database:
+        assert database.execute("SELECT COUNT(*) FROM trial_heartbeats").fetchone() == (1,)
+
+
+def test_the_dashboard_keeps_notes_in_the_system_attributes_of_the_study() -> None:
+    study = optuna.create_study()
+    optuna_dashboard.save_note(study, "A note.")
+    assert internals.read_study_system_attrs(study)["dashboard:note_str:0"] == "A note."
+
+
+def test_a_relative_parameter_that_no_distribution_has_reaches_the_objective() -> None:
+    # Texts are handed to the objective beside the numbers of the search space.
+    class Sampler(optuna.samplers.RandomSampler):
+        def infer_relative_search_space(self, study, trial):  # type: ignore[no-untyped-def]
+            return {"x": FloatDistribution(0, 1)}
+
+        def sample_relative(self, study, trial, space):  # type: ignore[no-untyped-def]
+            return {"x": 0.5, "llm:text:code": "a"}
+
+    study = optuna.create_study(sampler=Sampler())
+    trial = study.ask()
+    assert trial.relative_params["llm:text:code"] == "a"
+    assert trial.suggest_float("x", 0, 1) == 0.5
+
+
+def test_no_other_module_knows_a_private_part_of_optuna() -> None:
+    private = re.compile(
+        r"\bstudy\._\w+|trial\._\w+|\.system_attrs\b|\bstorage\._\w+|distribution\._(?!contains)\w+"
+    )
+    package = Path(optuna_llm.__file__).parent
+    found = [
+        f"{path.name}: {line.strip()}"
+        for path in package.rglob("*.py")
+        if path.name != "internals.py"
+        for line in path.read_text().splitlines()
+        if private.search(line) and "from optuna_llm" not in line
+    ]
+    assert found == []
