@@ -90,7 +90,7 @@ def test_a_text_that_is_too_long_loses_its_middle() -> None:
     assert len(shown) < 2_100
 
 
-@pytest.mark.parametrize("text", ["\x1b[31mred", "\u202etfel"])
+@pytest.mark.parametrize("text", ["\x1b[31mred", "\u202etfel", "\u2028line", "\U000e0041tag"])
 def test_invisible_characters_are_shown_as_escapes(text: str) -> None:
     assert text[0] not in escape(text)
     assert text[0] not in show_block(text, None, 100)
