@@ -217,7 +217,7 @@ def make_hostile(url: str) -> str:
 </pre></code></div>
 # A heading | of | mine
 $\\href{{javascript:alert(1)}}{{x}}$ &lt;b&gt; \\` `
-{"x" * 1_000_000}
+{"x" * 500_000}
 [//]: # (end)"""
 
 
