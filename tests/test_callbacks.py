@@ -142,6 +142,12 @@ def test_a_budget_of_money_stops_the_study(prices: Any) -> None:
     assert len(study.trials) == 1 + 4
 
 
+def test_failed_calls_need_no_price() -> None:
+    study = optuna.create_study(sampler=LLMSampler(model=ScriptedModel([ModelError("down")] * 3)))
+    study.optimize(objective, 3, callbacks=[MaxCostCallback(1, {"m": Prices(1, 1)})])
+    assert len(study.trials) == 3
+
+
 def test_a_model_without_a_price_is_an_error() -> None:
     callback = MaxCostCallback(1, {"other": Prices(1, 1)})
     with pytest.raises(ValueError, match="prices= has no entry for the model 'm'"):

@@ -172,6 +172,8 @@ def price(cost: TrialCost, prices: Prices | Mapping[str, Prices] | None) -> floa
     """
     if isinstance(prices, Prices):
         return prices.cost(cost.usage)
+    if not cost.model and not cost.usage.prompt_tokens + cost.usage.completion_tokens:
+        return 0.0  # Calls that failed: no server has named its model or counted tokens.
     if prices is not None:
         if cost.model not in prices:
             raise ValueError(f"prices= has no entry for the model {cost.model!r}: add one.")

@@ -1,9 +1,9 @@
 """The cost of notes and plots in the dashboard, for a trial and for the study's page.
 
 For studies of up to 5,000 finished trials with texts of 5 kB on SQLite, without notes and
-annotated: milliseconds per further trial whose objective takes 100 ms (mean of alternating blocks),
-the API's answer for the page (median of 5, in process), and the page in Chromium until its plots
-are drawn (median of 5). Run it by hand:
+annotated: milliseconds per further trial whose objective takes 100 ms (mean of alternating
+blocks), the API's answer for the page (median of 5, in process), and the page in Chromium until
+its plots are drawn (median of 5). Run it by hand:
 
     python tests/benchmarks/notes.py
 """
