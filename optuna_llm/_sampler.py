@@ -34,6 +34,7 @@ from optuna_llm._records import Proposal
 from optuna_llm._study import attributes as stored
 from optuna_llm._study import internals
 from optuna_llm._study.declarations import check_task
+from optuna_llm._study.declarations import find_declared_here
 from optuna_llm.models import ModelLike
 from optuna_llm.models import resolve_model
 
@@ -200,7 +201,8 @@ class LLMSampler(BaseSampler):
         param_name: str,
         param_distribution: BaseDistribution,
     ) -> Any:
-        if param_name in stored.read_texts(trial):
+        declared = find_declared_here(internals.find_whole_study(study))
+        if param_name in declared and param_name in stored.read_texts(trial):
             raise ValueError(f"{param_name!r} is a text parameter: give the number another name.")
         return self._base_sampler.sample_independent(study, trial, param_name, param_distribution)
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 import functools
 from pathlib import Path
 import traceback
+from typing import Any
 from typing import TypeVar
 
 from optuna import TrialPruned
@@ -155,7 +156,7 @@ def _find_text(trial: BaseTrial, name: str) -> str | None:
     texts = stored.read_texts(trial)
     if name in texts:
         return texts[name]
-    given = stored.read_given_text(trial, name)
+    given: Any = stored.read_given_text(trial, name)
     if given is None:
         given = internals.read_given_params(trial).get(name)
     if given is None:

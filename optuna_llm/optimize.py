@@ -231,4 +231,4 @@ def _summarize(study: optuna.Study) -> Result:
     if not scores:
         return Result(None, [], None, study)
     best = study.best_trial
-    return Result(best.value, scores, get_texts(best)[_X], study)
+    return Result(best.value, scores, get_texts(best).get(_X), study)

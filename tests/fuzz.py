@@ -43,10 +43,10 @@ PROPERTIES = [
     test_quoting.test_a_diff_makes_the_new_text_of_the_old,
     test_prompt.test_whatever_a_candidate_wrote_the_prompt_keeps_its_structure,
     test_prompt.test_whatever_the_last_reply_was_the_prompt_keeps_its_structure,
-    test_markdown.test_whatever_was_written_is_shown_as_prose_and_does_nothing,
-    test_markdown.test_an_address_stands_in_code_where_nothing_makes_a_link_of_it,
-    test_markdown.test_a_block_holds_all_that_it_is_given,
-    test_markdown.test_a_cell_of_a_table_ends_where_it_should,
+    test_markdown.test_any_text_is_shown_verbatim_as_prose,
+    test_markdown.test_an_address_is_code_rather_than_a_link,
+    test_markdown.test_a_block_contains_the_whole_text,
+    test_markdown.test_no_text_breaks_out_of_its_table_cell,
     test_faults.test_any_answer_is_an_error_that_can_be_acted_on,
 ]
 BATCH = 1_000

@@ -176,7 +176,7 @@ def test_the_console_shows_each_step_and_optuna_keeps_quiet(
     optuna.logging.set_verbosity(optuna.logging.INFO)
     run("", "", measure, "a", model=script("bbb"), max_steps=1)
     captured = capfd.readouterr()
-    assert "trial 1 (model)\nTry bbb.\nbbb\n3 letters\nvalue: 3\n" in captured.out
+    assert "trial 1 (model)\nTry bbb.\nx:\nbbb\n3 letters\nvalue: 3\n" in captured.out
     assert "finished with value" not in captured.err
     assert optuna.logging.get_verbosity() == optuna.logging.INFO
 

@@ -128,9 +128,9 @@ def test_an_enqueued_trial_may_be_trial_0() -> None:
     assert told(study.trials[0], "source") == "user"
 
 
-def test_an_enqueued_text_that_is_none_is_refused() -> None:
+def test_an_enqueued_parameter_that_is_no_string_is_refused_for_a_text() -> None:
     study = optuna.create_study(sampler=LLMSampler(model=ScriptedModel([])))
-    study.enqueue_trial({"x": 0.25}, user_attrs={"code": 5})
+    study.enqueue_trial({"x": 0.25, "code": 5})
     with pytest.raises(ValueError, match="was given 5 for the text 'code'"):
         study.optimize(objective, n_trials=1)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
+import html
 import threading
 
 from optuna_llm._prompt.choice import choose_usual
@@ -58,6 +59,13 @@ class Prompt:
 
     def __str__(self) -> str:
         return "\n".join(f"--- {m.role}\n{m.content}" for m in self.messages)
+
+    def _repr_html_(self) -> str:
+        style = "white-space: pre-wrap; text-align: left"
+        return "\n".join(
+            f'<b>{m.role}</b>\n<pre style="{style}">{html.escape(m.content)}</pre>'
+            for m in self.messages
+        )
 
 
 class PromptBuilder:

@@ -95,7 +95,9 @@ def render_system(problem: Problem, template: str = SYSTEM_TEMPLATE) -> str:
     return clean_text(
         template.format(
             role=_ROLE,
-            task=section("Task", [problem.task.strip()] if problem.task.strip() else []),
+            task=section(
+                "Task", [clean_text(problem.task).strip()] if problem.task.strip() else []
+            ),
             objectives=section("Objectives", _describe_objectives(problem)),
             numbers=section("Number parameters", _describe_numbers(problem)),
             texts=section("Text parameters", [_describe_text(text) for text in problem.texts]),
@@ -140,7 +142,7 @@ def _describe_numbers(problem: Problem) -> list[str]:
 
 def _describe_text(parameter: TextParameter) -> str:
     language = f" ({one_line(parameter.language)})" if parameter.language else ""
-    description = parameter.description.strip()
+    description = clean_text(parameter.description).strip()
     return f'- "{parameter.name}"{language}' + (f": {description}" if description else "")
 
 

@@ -6,23 +6,31 @@ under any key. What cannot be read is skipped, with one warning for each key.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Collection
+from collections.abc import Iterable
+from collections.abc import Iterator
 from collections.abc import Mapping
 from dataclasses import dataclass
 import itertools
 import json
-import math
 import re
 from typing import Any
 from typing import get_args
 from typing import Protocol
-from typing import TypeVar
+from typing import TypeGuard
 
 from optuna_llm._logging import get_logger
-from optuna_llm._quoting import clean_text
 from optuna_llm._quoting import shorten
 from optuna_llm._records import Source
 from optuna_llm._records import Usage
+from optuna_llm._study.checks import is_count
+from optuna_llm._study.checks import is_known_key
+from optuna_llm._study.checks import is_string
+from optuna_llm._study.checks import read_usage
+from optuna_llm._study.checks import USAGE_FIELDS
+from optuna_llm._study.checks import warn_once
+from optuna_llm._study.checks import write_usage
 
 
 _logger = get_logger(__name__)
@@ -31,8 +39,10 @@ FEEDBACK = "feedback"
 PREFIX = "llm:"
 
 PROPOSAL = "llm:proposal"
-_TEXTS = "llm:texts"
+TEXTS = "llm:texts"
 _RELATIVE = "llm:text:"
+_TRIAL_KEYS = (PROPOSAL, TEXTS)
+"""The keys of a trial under our prefix, or what they begin with if they end in a colon."""
 
 MAX_BYTES = 60_000
 """Size of one attribute at most, as ASCII JSON: MySQL's TEXT holds 65,535 bytes."""
@@ -41,9 +51,6 @@ _MAX_RATIONALE = 2_000
 _MAX_ERROR = 1_500
 _MAX_MODEL = 200
 _MAX_PIECES = 100_000
-_MAX_WARNED = 100
-
-_Value = TypeVar("_Value")
 
 
 class HasAttributes(Protocol):
@@ -90,15 +97,26 @@ def check_text_name(name: str) -> None:
     Raises:
         ValueError: If the name is not usable for a text parameter.
     """
-    way_out = "Give the text parameter another name."
+    if problem := _find_name_problem(name):
+        raise ValueError(f"{problem} Give the text parameter another name.")
+
+
+def is_text_name(name: object) -> TypeGuard[str]:
+    """Whether a text parameter can have this name."""
+    return not _find_name_problem(name)
+
+
+def _find_name_problem(name: object) -> str:
+    """Why a name cannot be a text parameter's; empty if it can."""
     if not isinstance(name, str) or not name.strip():
-        raise ValueError(f"A text parameter's name must be a non-empty string: {name!r}.")
+        return f"A text parameter's name must be a non-empty string: {name!r}."
     if name.startswith(PREFIX) or name == FEEDBACK:
-        raise ValueError(f"The name {name!r} is reserved for optuna_llm. {way_out}")
+        return f"The name {name!r} is reserved for optuna_llm."
     if re.search(r":\d+$", name):
-        raise ValueError(f"{name!r} reads like a piece of a long text (<name>:1). {way_out}")
+        return f"{name!r} reads like a piece of a long text (<name>:1)."
     if re.search(r'[<>"\x00-\x1f\x7f\ud800-\udfff]', name):
-        raise ValueError(f'{name!r} contains a control character or one of < > ". {way_out}')
+        return f'{name!r} contains a control character or one of < > ".'
+    return ""
 
 
 def json_bytes(value: object) -> int:
@@ -130,7 +148,7 @@ def text_attributes(texts: Mapping[str, str], trial: HasAttributes) -> dict[str,
         keyed = [(_piece_key(name, i), piece) for i, piece in enumerate(pieces)]
         attributes |= dict(reversed(keyed))
         counts[name] = len(pieces)
-    return attributes | {_TEXTS: counts}
+    return attributes | {TEXTS: counts}
 
 
 def read_texts(trial: HasAttributes, declared: Collection[str] = ()) -> dict[str, str]:
@@ -143,28 +161,36 @@ def read_texts(trial: HasAttributes, declared: Collection[str] = ()) -> dict[str
     """
     texts = {}
     for name, count in _read_counts(trial).items():
-        pieces: list[Any] = [trial.user_attrs.get(_piece_key(name, i)) for i in range(count)]
-        if all(isinstance(piece, str) for piece in pieces):
+        keys = (_piece_key(name, i) for i in range(count))
+        pieces = list(_take_pieces(trial, keys))
+        if len(pieces) == count:
             texts[name] = "".join(pieces)
         else:
             _skip(trial, name)
     for name in declared:
-        if name not in texts and isinstance(given := read_given_text(trial, name), str):
+        if name not in texts and (given := read_given_text(trial, name)) is not None:
             texts[name] = given
     return texts
 
 
-def read_given_text(trial: HasAttributes, name: str) -> Any:
-    """What stands under a text's name without being in the list of texts; None for nothing.
+def read_given_text(trial: HasAttributes, name: str) -> str | None:
+    """The text stored under a name that is not in the list of texts; None if there is none.
 
-    The user or a process that died has put it there; the retry of a stale trial has it too.
+    A user or a process that died has put it there; the retry of a stale trial has it too.
     """
     given = trial.user_attrs.get(name)
+    if given is None:
+        return None
     if not isinstance(given, str):
-        return given
-    keys = (_piece_key(name, i) for i in itertools.count(1))
-    held = itertools.takewhile(lambda key: isinstance(trial.user_attrs.get(key), str), keys)
-    return given + "".join(trial.user_attrs[key] for key in held)
+        _skip(trial, name)
+        return None
+    return "".join(_take_pieces(trial, (_piece_key(name, i) for i in itertools.count())))
+
+
+def _take_pieces(trial: HasAttributes, keys: Iterable[str]) -> Iterator[str]:
+    """The strings stored under the keys, up to the first key without one."""
+    stored: Iterator[Any] = (trial.user_attrs.get(key) for key in keys)
+    return itertools.takewhile(is_string, stored)
 
 
 def pack_texts(texts: Mapping[str, str]) -> dict[str, str]:
@@ -183,15 +209,19 @@ def unpack_text(params: Mapping[str, Any], name: str) -> str | None:
 
 def _read_counts(trial: HasAttributes) -> dict[str, int]:
     """How many pieces each text of a trial has."""
-    counts = trial.user_attrs.get(_TEXTS)
+    counts = trial.user_attrs.get(TEXTS)
     if counts is None:
         return {}
     if not isinstance(counts, Mapping):
-        _skip(trial, _TEXTS)
+        _skip(trial, TEXTS)
         return {}
-    known = {n: c for n, c in counts.items() if _is_count(c) and 0 < c <= _MAX_PIECES}
+    known = {
+        name: count
+        for name, count in counts.items()
+        if is_text_name(name) and is_count(count) and 0 < count <= _MAX_PIECES
+    }
     if len(known) < len(counts):
-        _skip(trial, _TEXTS)
+        _skip(trial, TEXTS)
     return known
 
 
@@ -216,48 +246,45 @@ def _split(text: str) -> list[str]:
 
 
 def provenance_attributes(provenance: Provenance) -> dict[str, Any]:
-    """The user attribute that tells where a trial's values come from; unknowns are left out."""
+    """The user attribute that stores a provenance; what is unknown is left out."""
+    # The long ones last: the dashboard truncates JSON.
     fields: dict[str, Any] = {
         "source": provenance.source,
-        "rationale": shorten(provenance.rationale, _MAX_RATIONALE) or None,
         "parent": provenance.parent,
         "model": provenance.model and shorten(provenance.model, _MAX_MODEL),
-        "error": shorten(provenance.error, _MAX_ERROR) or None,
         "claim": provenance.claim,
+        **write_usage(provenance.usage),
+        "error": shorten(provenance.error, _MAX_ERROR) or None,
+        "rationale": shorten(provenance.rationale, _MAX_RATIONALE) or None,
     }
-    known = {name: value for name, value in fields.items() if value is not None}
-    return {PROPOSAL: known | write_usage(provenance.usage)}
+    return {PROPOSAL: {name: value for name, value in fields.items() if value is not None}}
 
 
 def read_provenance(trial: HasAttributes) -> Provenance:
-    """Where the trial's values come from, as far as can be read."""
+    """Where the trial's values come from, as far as it can be read."""
     stored = trial.user_attrs.get(PROPOSAL)
     if stored is None:
         return Provenance()
     if not isinstance(stored, Mapping):
         _skip(trial, PROPOSAL)
         return Provenance()
-
-    def read(name: str, kind: type[_Value]) -> _Value | None:
-        value = stored.get(name)
-        if value is None or (isinstance(value, kind) and not isinstance(value, bool)):
-            return value
-        _skip(trial, f"{PROPOSAL}: {name}")
-        return None
-
-    source = read("source", str)
-    if source is not None and source not in get_args(Source):
-        _skip(trial, f"{PROPOSAL}: source")
-        source = None
-    return Provenance(
-        source=source,  # type: ignore[arg-type] # Just checked.
-        rationale=read("rationale", str) or "",
-        parent=read("parent", int),
-        model=read("model", str),
-        usage=read_usage(stored) if "calls" in stored else None,
-        error=read("error", str) or "",
-        claim=read("claim", str),
-    )
+    known: dict[str, Any] = {}
+    usage: dict[str, Any] = {}
+    for name, value in stored.items():
+        if value is None:
+            continue
+        if name in USAGE_FIELDS:
+            usage[name] = value
+        elif name in _PROVENANCE_FIELDS and _PROVENANCE_FIELDS[name](value):
+            known[name] = value
+        else:
+            _skip(trial, f"{PROPOSAL}: {name}")
+    if known.get("parent") == trial.number:
+        _skip(trial, f"{PROPOSAL}: parent")
+        del known["parent"]
+    if "calls" in usage:
+        known["usage"] = read_usage(usage, lambda name: _skip(trial, f"{PROPOSAL}: {name}"))
+    return Provenance(**known)
 
 
 def read_source(trial: HasAttributes) -> Source | None:
@@ -270,49 +297,30 @@ def read_feedback(trial: HasAttributes) -> str:
     feedback = trial.user_attrs.get(FEEDBACK, "")
     if isinstance(feedback, str):
         return feedback
-    # Set by hand, by somebody who did not know of report_feedback: still what they wanted to say.
-    return fit_attribute(json.dumps(feedback, ensure_ascii=False, default=str))
+    # Set by a user who did not know of report_feedback: still the evaluator's words.
+    try:
+        return fit_attribute(json.dumps(feedback, ensure_ascii=False, default=str))
+    except (RecursionError, TypeError, ValueError):
+        _skip(trial, FEEDBACK)
+        return ""
 
 
-def write_usage(usage: Usage | None) -> dict[str, Any]:
-    """Token counts where they are known; calls and seconds always."""
-    if usage is None:
-        return {}
-    counts = {name: count for name, count in vars(usage).items() if count}
-    return counts | {"calls": usage.calls, "seconds": round(usage.seconds, 3)}
+def skip_unknown_keys(trial: HasAttributes) -> None:
+    """Warn of attributes under our prefix that no reader knows, such as a newer version's."""
+    for key in trial.user_attrs:
+        if key.startswith(PREFIX) and not is_known_key(key, _TRIAL_KEYS):
+            _skip(trial, key)
 
 
-def read_usage(stored: Mapping[str, Any]) -> Usage:
-    counts: dict[str, Any] = {name: stored.get(name) for name in vars(Usage())}
-    seconds = counts.pop("seconds")
-    is_time = isinstance(seconds, int | float) and math.isfinite(seconds) and seconds >= 0
-    known = {name: count for name, count in counts.items() if _is_count(count)}
-    return Usage(**known, seconds=float(seconds) if is_time else 0.0)
-
-
-def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 10**15
+_PROVENANCE_FIELDS: Mapping[str, Callable[[object], bool]] = {
+    "source": lambda value: value in get_args(Source),
+    "parent": is_count,
+    "model": is_string,
+    "claim": is_string,
+    "error": is_string,
+    "rationale": is_string,
+}
 
 
 def _skip(trial: HasAttributes, key: str) -> None:
     warn_once(key, f"trial {trial.number}")
-
-
-_warned: set[str] = set()
-
-
-def warn_once(key: str, where: str) -> None:
-    """Tell once in this process that what stands under a key cannot be read.
-
-    Args:
-        key: The key.
-        where: The trial or the study that has it.
-    """
-    if key not in _warned and len(_warned) < _MAX_WARNED:
-        _warned.add(key)
-        _logger.warning(
-            "The user attribute %r of %s cannot be read and is skipped; from now on without "
-            "a warning.",
-            clean_text(key),
-            where,
-        )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from collections.abc import Sequence
+import functools
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -12,11 +13,14 @@ from optuna import Study
 from optuna_llm._quoting import shorten
 from optuna_llm._records import TextParameter
 from optuna_llm._records import Usage
+from optuna_llm._study.attributes import is_text_name
 from optuna_llm._study.attributes import json_bytes
 from optuna_llm._study.attributes import MAX_BYTES
-from optuna_llm._study.attributes import read_usage
-from optuna_llm._study.attributes import warn_once
-from optuna_llm._study.attributes import write_usage
+from optuna_llm._study.attributes import PREFIX
+from optuna_llm._study.checks import is_known_key
+from optuna_llm._study.checks import read_usage
+from optuna_llm._study.checks import warn_once
+from optuna_llm._study.checks import write_usage
 
 
 _TASK = "llm:task"
@@ -24,6 +28,9 @@ _TEXT = "llm:text:"
 _UNCLAIMED = "llm:unclaimed:"
 _ADAPTATIONS = "llm:adaptations"
 _INSIGHTS = "llm:insights"
+FACTS = "llm:facts"
+_STUDY_KEYS = (_TASK, _TEXT, _UNCLAIMED, _ADAPTATIONS, _INSIGHTS, FACTS)
+"""The keys of a study under our prefix, or what they begin with if they end in a colon."""
 
 _MAX_INSIGHTS = 6
 _MAX_INSIGHT = 300
@@ -53,7 +60,7 @@ def read_task(attributes: Mapping[str, Any]) -> str:
     task = attributes.get(_TASK, "")
     if isinstance(task, str):
         return task
-    warn_once(_TASK, "the study")
+    _skip(_TASK)
     return ""
 
 
@@ -102,14 +109,16 @@ def read_declared_texts(attributes: Mapping[str, Any]) -> dict[str, TextParamete
         if key.startswith(_TEXT):
             parameter = _read_parameter(key.removeprefix(_TEXT), value)
             if parameter is None:
-                warn_once(key, "the study")
+                _skip(key)
             else:
                 declared[parameter.name] = parameter
+        elif key.startswith(PREFIX) and not is_known_key(key, _STUDY_KEYS):
+            _skip(key)
     return declared
 
 
 def _read_parameter(name: str, value: object) -> TextParameter | None:
-    if not isinstance(value, Mapping):
+    if not isinstance(value, Mapping) or not is_text_name(name):
         return None
     description = value.get("description", "")
     language, initial = value.get("language"), value.get("initial")
@@ -119,6 +128,10 @@ def _read_parameter(name: str, value: object) -> TextParameter | None:
         return None
     has_initial = value.get("has_initial") is not False
     return TextParameter(name, description, language, initial, has_initial)
+
+
+def _skip(key: str) -> None:
+    warn_once(key, "the study")
 
 
 def write_unclaimed(study: Study, worker: str, usage: Mapping[str, Usage]) -> None:
@@ -137,12 +150,13 @@ def read_unclaimed(attributes: Mapping[str, Any]) -> list[tuple[str, Usage]]:
     """Model and usage of the proposals that no trial has taken, of all workers."""
     found = []
     for key, value in attributes.items():
-        if not key.startswith(_UNCLAIMED):
-            continue
-        if not isinstance(value, Mapping):
-            warn_once(key, "the study")
-            continue
-        found += [(m, read_usage(u)) for m, u in value.items() if isinstance(u, Mapping)]
+        if key.startswith(_UNCLAIMED):
+            for model, usage in _read_object(key, value).items():
+                if isinstance(usage, Mapping):
+                    skip = functools.partial(_skip_field, f"{key}: {model}")
+                    found.append((model, read_usage(usage, skip)))
+                else:
+                    _skip(f"{key}: {model}")
     return found
 
 
@@ -153,13 +167,29 @@ def write_adaptations(study: Study, model: str, adaptations: Mapping[str, str]) 
         study.set_user_attr(_ADAPTATIONS, {**known, model: dict(adaptations)})
 
 
-def read_adaptations(attributes: Mapping[str, Any]) -> dict[str, Mapping[str, str]]:
+def read_adaptations(attributes: Mapping[str, Any]) -> dict[str, dict[str, str]]:
     """Model to what was changed in its requests: parameter to verdict, in words."""
-    stored = attributes.get(_ADAPTATIONS, {})
-    if not isinstance(stored, Mapping):
-        warn_once(_ADAPTATIONS, "the study")
-        return {}
-    return {model: changes for model, changes in stored.items() if isinstance(changes, Mapping)}
+    found: dict[str, dict[str, str]] = {}
+    for model, changes in _read_object(_ADAPTATIONS, attributes.get(_ADAPTATIONS, {})).items():
+        if not isinstance(changes, Mapping):
+            _skip(f"{_ADAPTATIONS}: {model}")
+            continue
+        found[model] = {name: words for name, words in changes.items() if isinstance(words, str)}
+        if len(found[model]) < len(changes):
+            _skip(f"{_ADAPTATIONS}: {model}")
+    return found
+
+
+def _read_object(key: str, value: object) -> Mapping[str, Any]:
+    """The JSON object stored under a key; empty if there is something else."""
+    if isinstance(value, Mapping):
+        return value
+    _skip(key)
+    return {}
+
+
+def _skip_field(where: str, name: str) -> None:
+    _skip(f"{where}: {name}")
 
 
 def write_insights(study: Study, insights: Sequence[str]) -> None:
@@ -172,6 +202,6 @@ def read_insights(attributes: Mapping[str, Any]) -> tuple[str, ...]:
     """What a model has learned from the trials so far, a line each."""
     held = attributes.get(_INSIGHTS, [])
     if not isinstance(held, list) or not all(isinstance(line, str) for line in held):
-        warn_once(_INSIGHTS, "the study")
+        _skip(_INSIGHTS)
         return ()
     return tuple(held[:_MAX_INSIGHTS])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Mapping
 from dataclasses import asdict
 from dataclasses import dataclass
@@ -11,12 +12,12 @@ from weakref import WeakKeyDictionary
 
 from optuna import Study
 
-from optuna_llm._study.attributes import warn_once
+from optuna_llm._study.checks import is_count
+from optuna_llm._study.checks import is_finite
+from optuna_llm._study.checks import warn_once
 from optuna_llm._study.declarations import check_task
+from optuna_llm._study.declarations import FACTS
 from optuna_llm._study.declarations import write_task
-
-
-_FACTS = "llm:facts"
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ def describe_study(
     known = {**asdict(read_facts(study.user_attrs)), **_drop_unknown(told)}
     facts = StudyFacts(**known)
     if facts != read_facts(study.user_attrs):
-        study.set_user_attr(_FACTS, _drop_unknown(facts))
+        study.set_user_attr(FACTS, _drop_unknown(facts))
     _told[study] = facts
 
 
@@ -105,21 +106,25 @@ def find_told_here(study: Study) -> StudyFacts | None:
 
 def read_facts(attributes: Mapping[str, Any]) -> StudyFacts:
     """What a study's user attributes hold of it, as far as can be read."""
-    held = attributes.get(_FACTS, {})
+    held = attributes.get(FACTS, {})
     if not isinstance(held, Mapping):
-        warn_once(_FACTS, "the study")
+        warn_once(FACTS, "the study")
         return StudyFacts()
-    numbers: dict[str, Any] = {
-        name: value
-        for name, value in held.items()
-        if name in StudyFacts.__dataclass_fields__
-        and isinstance(value, int | float)
-        and not isinstance(value, bool)
-        and math.isfinite(value)
-    }
-    if not isinstance(numbers.get("n_trials", 1), int):
-        del numbers["n_trials"]
-    return StudyFacts(**numbers)
+    known: dict[str, Any] = {}
+    for name, value in held.items():
+        if name in _CHECKS and _CHECKS[name](value):
+            known[name] = value
+        elif value is not None:
+            warn_once(f"{FACTS}: {name}", "the study")
+    return StudyFacts(**known)
+
+
+_CHECKS: Mapping[str, Callable[[object], bool]] = {
+    "n_trials": lambda value: is_count(value) and value >= 1,
+    "best_possible": is_finite,
+    "target_value": is_finite,
+    "noise": lambda value: is_finite(value) and value >= 0,
+}
 
 
 def _drop_unknown(facts: StudyFacts) -> dict[str, Any]:

@@ -266,6 +266,7 @@ def make_record(trial: FrozenTrial, declared: Collection[str] = ()) -> TrialReco
         trial: The trial.
         declared: Names of text parameters, whose values a user may have set by hand.
     """
+    stored.skip_unknown_keys(trial)
     provenance = stored.read_provenance(trial)
     return TrialRecord(
         number=trial.number,

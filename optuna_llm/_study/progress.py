@@ -1,4 +1,4 @@
-"""How a study went: its trials in the order in which they ended, and which of them were steps."""
+"""How a study has progressed: its trials in order of completion, and which were improvements."""
 
 from __future__ import annotations
 
@@ -21,32 +21,32 @@ from optuna_llm._study.ranking import rank
 
 @dataclass(frozen=True)
 class Progress:
-    """What can be told of a study so far.
+    """The course of a study so far.
 
     Attributes:
         objectives: Name and direction of each objective.
         trials: All trials, by number.
         finished: The finished trials, in order of completion.
-        steps: The records of those that were the best when they ended, in that order; of several
-            objectives those that no trial before dominated.
-        best: The best trial, or the Pareto front; feasible ones before infeasible ones.
+        improvements: The trials that were the best when they completed, in order of completion;
+            with several objectives, those that no earlier trial dominated.
+        best: The best trial, or the Pareto front. Infeasible trials only if none is feasible.
     """
 
     objectives: Sequence[tuple[str, StudyDirection]]
     trials: Mapping[int, FrozenTrial]
     finished: Sequence[FrozenTrial]
-    steps: Sequence[TrialRecord]
+    improvements: Sequence[TrialRecord]
     best: Sequence[TrialRecord]
 
 
-def follow(study: Study) -> Progress:
-    """What has become of a study so far; one read of its trials."""
+def read_progress(study: Study) -> Progress:
+    """The course of a study so far, from one read of its trials."""
     trials = study.get_trials(deepcopy=False)
     objectives = name_objectives(study)
     directions = [direction for _, direction in objectives]
     finished = sorted((t for t in trials if t.state.is_finished()), key=completion_order)
     best: list[TrialRecord] = []
-    steps = []
+    improvements = []
     for trial in finished:
         if trial.state != TrialState.COMPLETE:
             continue
@@ -55,10 +55,10 @@ def follow(study: Study) -> Progress:
             continue
         best = merge_leader(best, record, directions, 1)
         if record in best:
-            steps.append(record)
-    return Progress(objectives, {t.number: t for t in trials}, finished, steps, best)
+            improvements.append(record)
+    return Progress(objectives, {t.number: t for t in trials}, finished, improvements, best)
 
 
 def _is_better(a: TrialRecord, b: TrialRecord, directions: Sequence[StudyDirection]) -> bool:
-    # But for the number, which stands last in the rank: an equal value is no step.
+    # Without the trial number, which comes last in the rank: an equal value is no improvement.
     return rank(a, directions)[:-1] < rank(b, directions)[:-1]

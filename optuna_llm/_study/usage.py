@@ -1,4 +1,4 @@
-"""What a study's proposals have cost, in tokens, seconds and money."""
+"""The cost of a study's proposals in tokens, seconds and money."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import field
+import html
+from typing import Any
 
 from optuna import Study
 from optuna.trial import FrozenTrial
 
+from optuna_llm._quoting import one_line
 from optuna_llm._records import Usage
 from optuna_llm._study import attributes as stored
 from optuna_llm._study import internals
@@ -18,12 +21,12 @@ from optuna_llm._study.declarations import read_unclaimed
 
 @dataclass(frozen=True)
 class Prices:
-    """What a model costs, in money per million tokens.
+    """A model's prices per million tokens, in any currency.
 
     Attributes:
-        prompt: Tokens sent.
-        completion: Tokens received.
-        cached: Tokens sent that the server had in its cache; None is the price of the others.
+        prompt: The price of tokens sent.
+        completion: The price of tokens received.
+        cached: The price of tokens sent that the server had cached; None for that of the others.
     """
 
     prompt: float
@@ -31,7 +34,7 @@ class Prices:
     cached: float | None = None
 
     def cost(self, usage: Usage) -> float:
-        """What these tokens cost."""
+        """The cost of a usage, in the currency of the prices."""
         cached = self.prompt if self.cached is None else self.cached
         fresh = usage.prompt_tokens - usage.cached_tokens
         total = fresh * self.prompt + usage.cached_tokens * cached
@@ -40,14 +43,16 @@ class Prices:
 
 @dataclass(frozen=True)
 class StudyUsage(Usage):
-    """What the proposals of a study have cost, by all of its workers.
+    """The cost of a study's proposals, summed over all of its workers.
+
+    Its ``str()`` is a table, and so is its form in a notebook.
 
     Attributes:
-        cost: Money, in the currency of the prices; None where a price is not known.
-        by_source: The same for each source of trials. A trial that failed for lack of a proposal
-            has the source ``"none"``; ``"unclaimed"`` are calls whose proposals no trial has
-            taken, made ahead of trials that never began, or cancelled.
-        by_model: The same for each model, by the name that its server reports; ``""`` where it
+        cost: The cost in the currency of the prices; None if a price is unknown.
+        by_source: The part of each source of trials. Trials that failed without a proposal have
+            the source ``"none"``. The source ``"unclaimed"`` stands for calls whose proposals no
+            trial has used: they were cancelled, or made ahead for trials that never began.
+        by_model: The part of each model, by the name that its server reports; ``""`` if it
             reports none.
     """
 
@@ -55,9 +60,39 @@ class StudyUsage(Usage):
     by_source: Mapping[str, StudyUsage] = field(default_factory=dict)
     by_model: Mapping[str, StudyUsage] = field(default_factory=dict)
 
+    def __str__(self) -> str:
+        rows = self._make_rows()
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        return "\n".join(
+            "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])])
+            for row in rows
+        )
+
+    def _repr_html_(self) -> str:
+        header, *rows = (list(map(html.escape, row)) for row in self._make_rows())
+        lines = [f"<tr><th>{'</th><th>'.join(header)}</th></tr>"]
+        lines += [f"<tr><td>{'</td><td>'.join(row)}</td></tr>" for row in rows]
+        return "<table>\n" + "\n".join(lines) + "\n</table>"
+
+    def _make_rows(self) -> list[list[str]]:
+        """A table: the total, and the parts by source and by model."""
+        header = ["", "calls", "prompt tokens", "cached", "completion tokens", "seconds", "cost"]
+        parts = [("total", self)]
+        parts += [(f"source {one_line(name)}", part) for name, part in self.by_source.items()]
+        parts += [
+            (f"model {one_line(name) or '(unnamed)'}", part)
+            for name, part in self.by_model.items()
+        ]
+        return [header, *([name, *part._make_cells()] for name, part in parts)]
+
+    def _make_cells(self) -> list[str]:
+        counts = (self.calls, self.prompt_tokens, self.cached_tokens, self.completion_tokens)
+        cost = "unknown" if self.cost is None else f"{self.cost:.4g}"
+        return [*(f"{count:,}" for count in counts), f"{self.seconds:.1f}", cost]
+
 
 def usage(study: Study, prices: Prices | Mapping[str, Prices] | None = None) -> StudyUsage:
-    """What a study has cost so far.
+    """The cost of a study so far.
 
     .. code-block:: python
 
@@ -66,8 +101,8 @@ def usage(study: Study, prices: Prices | Mapping[str, Prices] | None = None) -> 
 
     Args:
         study: The study.
-        prices: The model's prices, or those of several models by name. By
-            default they are looked up in genai-prices, in US dollars, if that is installed.
+        prices: The model's prices, or those of several models by name. By default, they are
+            looked up in genai-prices, in US dollars, if it is installed.
     """
     costs = read_costs(study)
     sources = {cost.source for cost in costs}
@@ -82,12 +117,12 @@ def usage(study: Study, prices: Prices | Mapping[str, Prices] | None = None) -> 
 
 @dataclass(frozen=True)
 class TrialCost:
-    """What one trial's proposal has cost.
+    """The cost of one trial's proposal.
 
     Attributes:
-        trial: Number of the trial; None for proposals that no trial has taken.
-        source: Who decided its values; ``"none"`` where nobody has.
-        model: The model's name as its server reports it; empty where it reports none.
+        trial: The trial's number; None for proposals that no trial has used.
+        source: Who decided the trial's values; ``"none"`` if unknown.
+        model: The model's name as its server reports it; empty if it reports none.
         usage: Tokens, calls and seconds.
     """
 
@@ -98,7 +133,7 @@ class TrialCost:
 
 
 def read_costs(study: Study) -> list[TrialCost]:
-    """What the proposals of a study have cost, those included that no trial has taken."""
+    """The cost of each proposal of a study, including those that no trial has used."""
     unclaimed = [
         TrialCost(None, "unclaimed", model, spent)
         for model, spent in read_unclaimed(study.user_attrs)
@@ -108,10 +143,10 @@ def read_costs(study: Study) -> list[TrialCost]:
 
 
 def read_trial_costs(trials: Sequence[FrozenTrial]) -> list[TrialCost]:
-    """What each trial has cost whose proposal is in, even if it came in another trial's call.
+    """The cost of each trial whose proposal has arrived, even if in the call for another trial.
 
-    The retry of a stale trial holds the attributes of the first try, its cost included: that is
-    counted once.
+    The retry of a stale trial has a copy of its attributes, the cost included, which is counted
+    once.
     """
     costs = []
     by_number = {trial.number: trial for trial in trials}
@@ -129,20 +164,21 @@ def read_trial_costs(trials: Sequence[FrozenTrial]) -> list[TrialCost]:
 
 
 def price(cost: TrialCost, prices: Prices | Mapping[str, Prices] | None) -> float:
-    """What it cost in money.
+    """The cost in money.
 
     Raises:
         ImportError: If no prices are given and genai-prices is not installed.
-        ValueError: If the price of the model is not known.
+        ValueError: If the price of the model is unknown.
     """
     if isinstance(prices, Prices):
         return prices.cost(cost.usage)
+    if not cost.model and not cost.usage.prompt_tokens + cost.usage.completion_tokens:
+        return 0.0  # Calls that failed: no server has named its model or counted tokens.
     if prices is not None:
         if cost.model not in prices:
-            raise ValueError(f"prices has none for the model {cost.model!r}: add it.")
+            raise ValueError(f"prices= has no entry for the model {cost.model!r}: add one.")
         return prices[cost.model].cost(cost.usage)
-    import genai_prices
-
+    genai_prices = import_genai_prices()
     counted = genai_prices.Usage(
         input_tokens=cost.usage.prompt_tokens,
         cache_read_tokens=cost.usage.cached_tokens,
@@ -151,7 +187,25 @@ def price(cost: TrialCost, prices: Prices | Mapping[str, Prices] | None) -> floa
     try:
         return float(genai_prices.calc_price(counted, model_ref=cost.model).total_price)
     except LookupError as error:
-        raise ValueError(f"genai-prices does not know {cost.model!r}: give prices=.") from error
+        raise ValueError(
+            f"genai-prices does not know the price of the model {cost.model!r}: give prices=."
+        ) from error
+
+
+def import_genai_prices() -> Any:
+    """The module ``genai_prices``.
+
+    Raises:
+        ImportError: If it is not installed.
+    """
+    try:
+        import genai_prices
+    except ImportError as error:
+        raise ImportError(
+            "Looking up prices needs genai-prices and Python 3.11 or later: "
+            'pip install "optuna-llm[prices]", or give prices=.'
+        ) from error
+    return genai_prices
 
 
 def _add_up(

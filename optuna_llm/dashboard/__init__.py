@@ -1,4 +1,4 @@
-"""Studies in optuna-dashboard: notes on trials and on the study, plots, and the server.
+"""Studies in optuna-dashboard: notes on trials and on the study, plots, and a server.
 
 .. code-block:: python
 
@@ -11,8 +11,8 @@
 from __future__ import annotations
 
 from optuna_llm.dashboard._annotate import annotate
-from optuna_llm.dashboard._annotate import DashboardNotes
-from optuna_llm.dashboard._annotate import run
+from optuna_llm.dashboard._callback import DashboardNotes
+from optuna_llm.dashboard._server import run
 
 
 __all__ = ["DashboardNotes", "annotate", "run"]

@@ -1,7 +1,7 @@
-"""Text from outside as Markdown that shows it, and does nothing else.
+"""Untrusted text as Markdown that shows it verbatim.
 
-What anybody wrote stands in fences or has its punctuation escaped: no HTML, no image, no link
-comes of it, and it ends no block of ours.
+It is fenced, or its punctuation is escaped, so that it cannot turn into HTML, images or links, and
+cannot end the block that it is in.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ _MAX_WORD = 80
 _LANGUAGE = re.compile(r"\w{1,20}")
 _SENTENCE_END = re.compile(r"(?<=[.!?] )(?=\S)")
 _PUNCTUATION = re.compile(r"([!-/:-@\[-`{-~])")
-# What GitHub's Markdown makes a link of without being asked to, escaped or not.
+# GitHub's Markdown turns these into links, escaped or not.
 _ADDRESS = re.compile(r"(?:[a-z]+://|www\.|[^\s`|@]+@)[^\s`|]*", re.IGNORECASE)
 
 
 def escape(text: str, limit: int = 600) -> str:
-    """A text as prose on one line; addresses in it as code, which is no link.
+    """Prose on one line, with addresses as code, which does not become a link.
 
     Args:
-        text: The text, as it is.
-        limit: How many characters of it are shown; the middle of a longer one goes.
+        text: The text, unescaped.
+        limit: Characters to show; a longer text loses its middle.
     """
-    # As data, white space is one blank: a line break could begin a list or a quotation.
+    # White space is collapsed, since a line break could begin a list or a quotation.
     plain = " ".join(map(_shorten_word, clean_text(shorten(text, limit)).split()))
     shown = ""
     end = 0
@@ -43,22 +43,22 @@ def escape(text: str, limit: int = 600) -> str:
 
 
 def show_block(text: str, language: str | None, limit: int) -> str:
-    """A text in a fence, highlighted as what it is written in.
+    """A fenced code block with syntax highlighting.
 
     Args:
-        text: The text, as it is, its long lines broken by :func:`fold`.
-        language: The name of the language; one that cannot be a name is left out.
-        limit: How many characters of it are shown; the middle of a longer one goes.
+        text: The text, unescaped, its long lines broken by :func:`fold`.
+        language: The name of its language; ignored if it is not a plain word.
+        limit: Characters to show; a longer text loses its middle.
     """
     label = language if language and _LANGUAGE.fullmatch(language) else "text"
     return fence_text(shorten(clean_text(text), limit), label.lower())
 
 
 def fold(text: str, language: str | None) -> str:
-    """The text with the lines broken that would make the page too wide; nothing of them is lost.
+    """The text with lines broken that would make the page too wide; nothing is left out.
 
-    A paragraph is often one line: it is broken at the ends of sentences first, so that what
-    changes in one leaves the others as they are.
+    Prose, whose paragraphs are often single lines, is broken at the ends of sentences first, so
+    that a diff of a changed paragraph shows the changed sentences only.
     """
     width = _MAX_LINE if language else _PROSE_WIDTH
     lines = []
@@ -69,11 +69,11 @@ def fold(text: str, language: str | None) -> str:
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table of cells that are Markdown already.
+    """A table.
 
     Args:
-        header: Names of the columns; one that ends in a colon stands to the right, without it.
-        rows: The rows, a cell for each column.
+        header: Names of the columns; a column whose name ends in a colon is right-aligned.
+        rows: The rows: a cell for each column, as Markdown.
     """
     rule = ["---:" if name.endswith(":") else "---" for name in header]
     lines = ([name.removesuffix(":") for name in header], rule, *rows)
@@ -85,5 +85,5 @@ def _escape_punctuation(text: str) -> str:
 
 
 def _shorten_word(word: str) -> str:
-    """The word, its end left out where no page could break it."""
+    """The word, truncated if it is too long to fit on a line."""
     return word if len(word) <= _MAX_WORD else f"{word[:_MAX_WORD]}…"

@@ -1,6 +1,6 @@
-"""Figures of what only a study with a model has: sources, lineage, cost.
+"""Plots of what is particular to studies with a model: sources, lineage, cost.
 
-Named and called like those of ``optuna.visualization``, and made with plotly as they are
+They are named and called like those of ``optuna.visualization`` and return plotly figures
 (``pip install "optuna-llm[plots]"``):
 
 .. code-block:: python
@@ -12,9 +12,9 @@ Named and called like those of ``optuna.visualization``, and made with plotly as
 
 from __future__ import annotations
 
-from optuna_llm.visualization._figures import plot_lineage
-from optuna_llm.visualization._figures import plot_source_history
-from optuna_llm.visualization._figures import plot_usage
+from optuna_llm.visualization._plots import plot_lineage
+from optuna_llm.visualization._plots import plot_source_history
+from optuna_llm.visualization._plots import plot_usage
 
 
 __all__ = ["plot_lineage", "plot_source_history", "plot_usage"]

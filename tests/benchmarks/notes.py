@@ -1,9 +1,9 @@
-"""What notes and plots in the dashboard cost: a completed trial, and the study's page.
+"""The cost of notes and plots in the dashboard, for a trial and for the study's page.
 
-Studies of 100 to 5,000 finished trials with texts of 5 kB on SQLite, and a new one, without notes
-and annotated: milliseconds per further trial of 100 ms (mean, blocks of both in turn), the answer
-that the page is made of (median of 5, in process), and the page in Chromium until its plots are
-drawn (median of 5). Run by hand:
+For studies of up to 5,000 finished trials with texts of 5 kB on SQLite, without notes and
+annotated: milliseconds per further trial whose objective takes 100 ms (mean of alternating
+blocks), the API's answer for the page (median of 5, in process), and the page in Chromium until
+its plots are drawn (median of 5). Run it by hand:
 
     python tests/benchmarks/notes.py
 """
@@ -50,13 +50,13 @@ ROUNDS = 3
 
 
 def change(lines: list[str], rng: random.Random) -> str:
-    """One more program: a line of it is new."""
+    """A program that differs from the last one in a line."""
     lines[rng.randrange(N_LINES)] = LINE.format(rng.random(), rng.random())
     return "".join(lines)
 
 
 def fill(storage: str, size: int, rng: random.Random) -> list[str]:
-    """A study of so many trials, and the last program."""
+    """Create a study of this size; the lines of its last program."""
     study = optuna.create_study(study_name="s", storage=storage, direction="maximize")
     lines = [LINE.format(rng.random(), rng.random()) for _ in range(N_LINES)]
     trials = []
@@ -80,7 +80,7 @@ def fill(storage: str, size: int, rng: random.Random) -> list[str]:
 
 
 def run_block(storage: str, lines: list[str], rng: random.Random, callbacks: list[Any]) -> float:
-    """Milliseconds per trial, that of the objective included."""
+    """Milliseconds per trial, including the objective."""
 
     def objective(trial: optuna.Trial) -> float:
         suggest_text(trial, "code", lines[0], language="python")
@@ -107,7 +107,7 @@ def time_median(work: Callable[[], object], count: int = 5) -> float:
 
 @contextmanager
 def open_answer(storage: str) -> Iterator[Callable[[], Any]]:
-    """What the page asks for."""
+    """A function that requests what the page is made of."""
     app = optuna_dashboard.wsgi(optuna.storages.get_storage(storage))
 
     def ask() -> Any:

@@ -1,4 +1,4 @@
-"""What a person sees of a study in a browser."""
+"""Studies in a browser, as a person sees them."""
 
 from __future__ import annotations
 
@@ -62,6 +62,7 @@ def look_at_plots(page: Page) -> None:
         )
 
 
+@pytest.mark.slow
 def test_a_finished_study_can_be_read_in_the_dashboard(
     page: Page, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -148,7 +149,8 @@ def count_complete(page: Page) -> int:
     return int(found[1]) if found else 0
 
 
-def test_a_study_can_be_watched_while_two_workers_run_it(
+@pytest.mark.slow
+def test_a_study_can_be_watched_while_two_workers_run(
     page: Page, pictures: Path, tmp_path: Path
 ) -> None:
     storage = f"sqlite:///{tmp_path}/running.db"
@@ -215,11 +217,12 @@ def make_hostile(url: str) -> str:
 </pre></code></div>
 # A heading | of | mine
 $\\href{{javascript:alert(1)}}{{x}}$ &lt;b&gt; \\` `
-{"x" * 1_000_000}
+{"x" * 500_000}
 [//]: # (end)"""
 
 
-def test_hostile_texts_show_as_text_and_reach_nobody(
+@pytest.mark.slow
+def test_hostile_texts_are_shown_verbatim_and_send_no_request(
     page: Page, pictures: Path, tmp_path: Path
 ) -> None:
     beacon = Beacon()
@@ -262,6 +265,7 @@ def test_hostile_texts_show_as_text_and_reach_nobody(
     assert beacon.hits == []
 
 
+@pytest.mark.slow
 def test_artifacts_are_served_from_a_directory(tmp_path: Path) -> None:
     study = optuna.create_study(storage=f"sqlite:///{tmp_path}/study.db")
     (tmp_path / "plot.txt").write_text("*\n**\n")
@@ -276,7 +280,7 @@ def test_artifacts_are_served_from_a_directory(tmp_path: Path) -> None:
             assert answer.read() == b"*\n**\n"
 
 
-def test_a_port_that_is_taken_is_an_error_at_once(tmp_path: Path) -> None:
+def test_a_taken_port_is_an_error_at_once(tmp_path: Path) -> None:
     taken = Beacon()
     with pytest.raises(OSError, match="in use"):
         run(f"sqlite:///{tmp_path}/s.db", port=int(taken.url.rpartition(":")[2]))

@@ -24,7 +24,7 @@ def is_visible(text: str) -> bool:
 
 
 def parse(source: str) -> Iterator[Token]:
-    """All that a parser of Markdown finds in it, but what opens and closes paragraphs."""
+    """The tokens of some Markdown, apart from those that open and close paragraphs."""
     for token in PARSER.parse(source):
         if token.type == "inline":
             yield from token.children or ()
@@ -42,7 +42,7 @@ words = st.text(st.characters(codec="utf-8")) | st.lists(
 
 
 @given(words)
-def test_whatever_was_written_is_shown_as_prose_and_does_nothing(text: str) -> None:
+def test_any_text_is_shown_verbatim_as_prose(text: str) -> None:
     shown = list(parse(f"> {escape(text)}"))
     kinds = {token.type for token in shown}
     assert kinds <= {"text", "code_inline", "blockquote_open", "blockquote_close"}
@@ -52,7 +52,7 @@ def test_whatever_was_written_is_shown_as_prose_and_does_nothing(text: str) -> N
 
 
 @given(words)
-def test_an_address_stands_in_code_where_nothing_makes_a_link_of_it(text: str) -> None:
+def test_an_address_is_code_rather_than_a_link(text: str) -> None:
     for token in parse(escape(text)):
         if token.type == "text":
             assert "http://x" not in token.content
@@ -60,7 +60,7 @@ def test_an_address_stands_in_code_where_nothing_makes_a_link_of_it(text: str) -
 
 
 @given(words, st.sampled_from(["python", None, "a b", "`", "c++"]))
-def test_a_block_holds_all_that_it_is_given(text: str, language: str | None) -> None:
+def test_a_block_contains_the_whole_text(text: str, language: str | None) -> None:
     source = show_block(text, language, 10_000)
     fences = [token for token in PARSER.parse(source) if token.type == "fence"]
     assert [token.info for token in fences] == ["python" if language == "python" else "text"]
@@ -70,15 +70,13 @@ def test_a_block_holds_all_that_it_is_given(text: str, language: str | None) -> 
 
 
 @given(st.lists(words, min_size=2, max_size=2))
-def test_a_cell_of_a_table_ends_where_it_should(cells: list[str]) -> None:
+def test_no_text_breaks_out_of_its_table_cell(cells: list[str]) -> None:
     source = table(["a", "b:"], [[escape(cell, 50) for cell in cells]])
     assert sum(token.type == "td_open" for token in PARSER.parse(source)) == 2
 
 
 @pytest.mark.parametrize(("language", "width"), [(None, 110), ("python", 300)])
-def test_long_lines_are_broken_and_nothing_of_them_is_lost(
-    language: str | None, width: int
-) -> None:
+def test_long_lines_are_broken_without_loss(language: str | None, width: int) -> None:
     text = "ab" * 400 + "\n\nc"
     folded = fold(text, language).split("\n")
     assert max(map(len, folded)) == width
@@ -86,13 +84,13 @@ def test_long_lines_are_broken_and_nothing_of_them_is_lost(
     assert folded[-2:] == ["", "c"]
 
 
-def test_of_a_text_too_long_the_middle_goes() -> None:
+def test_a_text_that_is_too_long_loses_its_middle() -> None:
     shown = show_block(fold("x" * 1_000_000, None), None, 2_000)
     assert "the middle is left out" in shown
     assert len(shown) < 2_100
 
 
-@pytest.mark.parametrize("text", ["\x1b[31mred", "\u202etfel"])
-def test_what_is_not_to_be_seen_is_written_as_an_escape(text: str) -> None:
+@pytest.mark.parametrize("text", ["\x1b[31mred", "\u202etfel", "\u2028line", "\U000e0041tag"])
+def test_invisible_characters_are_shown_as_escapes(text: str) -> None:
     assert text[0] not in escape(text)
     assert text[0] not in show_block(text, None, 100)

@@ -1,17 +1,13 @@
-"""What annotating a study writes: words, bounds, and what it leaves alone."""
+"""Annotating a study: the words of notes, their bounds, and what is left alone."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 import json
 from pathlib import Path
-import pickle
 import re
-import subprocess
 import sys
-import time
 from typing import Any
-from wsgiref.util import setup_testing_defaults
 
 import optuna
 from optuna.trial import create_trial
@@ -21,8 +17,10 @@ from optuna_dashboard import save_note
 from provenance import told
 import pytest
 from storage_worker import open_storage
+from test_markdown import parse
 from test_storages import new_database
 from test_storages import POSTGRESQL
+from wsgi import fetch
 
 from optuna_llm import Completion
 from optuna_llm import explain_failures
@@ -35,7 +33,6 @@ from optuna_llm import suggest_text
 from optuna_llm import Usage
 from optuna_llm.dashboard import annotate
 from optuna_llm.dashboard import DashboardNotes
-from optuna_llm.dashboard._server import shorten_attributes
 from optuna_llm.testing import ScriptedModel
 from optuna_llm.testing import write_reply
 
@@ -99,38 +96,38 @@ def study() -> optuna.Study:
     return make_study(study_name="it's")
 
 
-def test_the_note_of_a_proposal_says_why_and_what_it_changes(study: optuna.Study) -> None:
+def test_the_note_on_a_proposal_has_its_rationale_and_its_changes(study: optuna.Study) -> None:
     annotate(study)
     parent = told(study.trials[3], "parent")
     before = get_texts(study.trials[parent])["code"].splitlines()[1]
     note = trial_note(study, 3).split("\n\n")
     assert note[1:3] == [
-        f"**3**, the best when it ended, proposed by gpt\\-x, from trial {parent}",
+        f"**3**, the best when it completed, proposed by gpt\\-x, from trial {parent}",
         "> Try a \\= 3\\.",
     ]
     assert re.fullmatch(r"x \d\\\.\d+ → \*\*3\\\.0\*\*", note[3])
-    assert note[4] == f"**code**: what it changes in trial {parent}"
+    assert note[4] == f"**code**: changes to trial {parent}"
     assert note[5] == (
         f"```diff\n@@ -1,3 +1,3 @@\n def f(x):\n-{before}\n+    a = 3\n     return a\n```"
     )
     assert note[6:8] == ["**code**", "```python\n" + START.replace("1", "3") + "```"]
     assert note[8:10] == ["**Feedback**", "```text\nf(1) is 3.0\n```"]
     assert note[10].startswith(
-        "Cost: 1 call, 1,000 tokens sent (600 of them cached), 100 received, "
+        "Cost: 1 call, 1,000 prompt tokens (600 cached), 100 completion tokens, "
     )
 
 
-def test_the_notes_of_a_start_and_of_failures_say_so(study: optuna.Study) -> None:
+def test_the_notes_on_initial_and_failed_trials_say_so(study: optuna.Study) -> None:
     annotate(study)
     start, failed, lost = (trial_note(study, number) for number in (0, 2, 4))
-    assert "**0.5**, the starting point\n\n**code**\n\n```python\n" + START in start
+    assert "**0.5**, initial text\n\n**code**\n\n```python\n" + START in start
     assert "diff" not in start
     assert "**Failed**, proposed by gpt\\-x" in failed
     assert "ValueError: oops is no name" in failed
-    assert "**Why the model's proposal was not used:** down" in lost
+    assert "**The model's proposal was not used:** down" in lost
 
 
-def test_the_studys_note_tells_what_it_is_where_it_stands_and_how_to_go_on(
+def test_the_note_on_a_study_covers_task_progress_cost_and_continuation(
     study: optuna.Study,
 ) -> None:
     annotate(study, prices=Prices(prompt=1, cached=0, completion=10))
@@ -148,7 +145,45 @@ def test_the_studys_note_tells_what_it_is_where_it_stands_and_how_to_go_on(
     assert 'study_name="it\'s"' in note
 
 
-def test_a_long_paragraph_is_shown_in_full_and_what_changes_in_it() -> None:
+def test_the_note_on_a_study_tells_of_changed_requests_and_unclaimed_cost(
+    study: optuna.Study,
+) -> None:
+    annotate(study)
+    assert "Changed requests" not in get_note(study)
+    assert "Unclaimed" not in get_note(study)
+    spent = {"calls": 2, "prompt_tokens": 2_000, "completion_tokens": 50, "seconds": 1.5}
+    study.set_user_attr("llm:unclaimed:worker", {"gpt-x": spent})
+    changes = {"temperature": "left out", "max_tokens": "sent as max_completion_tokens"}
+    study.set_user_attr("llm:adaptations", {"gpt-x": changes})
+    annotate(study)
+    note = get_note(study)
+    assert note.index("## Changed requests") < note.index("## Best trial")
+    assert "- gpt\\-x: **temperature**: left out\n" in note
+    assert "- gpt\\-x: **max\\_tokens**: sent as max\\_completion\\_tokens" in note
+    assert "| unclaimed | 0 | 2 | 2,000 | 0 | 50 | 1.5 |" in note
+    assert "*Unclaimed: calls whose proposals no trial has used" in note
+
+
+def test_no_stored_word_is_markup_in_a_note(study: optuna.Study) -> None:
+    hostile = "<b> ![a](http://x.y/z) [a](javascript:alert(1)) http://x.y | `` \n# a"
+    proposal = {"model": hostile, "error": hostile, "rationale": hostile, "source": hostile}
+    own = {"llm:proposal": proposal | {"calls": 1}, "feedback": {hostile: hostile}}
+    study.add_trial(create_trial(value=9, user_attrs=own))
+    study.set_user_attr("llm:task", hostile)
+    study.set_user_attr("llm:text:a", {"description": hostile, "language": hostile})
+    study.set_user_attr("llm:unclaimed:a", {hostile: {"calls": 1}})
+    study.set_user_attr("llm:adaptations", {hostile: {hostile: hostile}})
+    study.set_metric_names([hostile])
+    annotate(study)
+    for note in (get_note(study), trial_note(study, 5)):
+        kinds = {token.type for token in parse(note)}
+        assert not kinds & {"html_inline", "html_block", "link_open", "image", "h1"}
+        prose = "".join(token.content for token in parse(note) if token.type == "text")
+        assert "http://" not in prose
+        assert "# a" in prose
+
+
+def test_a_long_paragraph_is_shown_in_full_and_its_diff_by_sentence() -> None:
     study = optuna.create_study()
     sentences = [f"This is rule {i} of those that are to be kept to." for i in range(80)]
     changed = " ".join([*sentences[:50], "This is a better rule.", *sentences[51:]])
@@ -163,14 +198,14 @@ def test_a_long_paragraph_is_shown_in_full_and_what_changes_in_it() -> None:
     assert signs == ["-This is r", "+This is a"]
 
 
-def test_annotating_again_writes_nothing(study: optuna.Study) -> None:
+def test_annotating_an_unchanged_study_writes_nothing(study: optuna.Study) -> None:
     annotate(study)
     before = stored(study)
     annotate(study)
     assert stored(study) == before
 
 
-def test_a_note_that_somebody_else_wrote_is_left_alone(study: optuna.Study) -> None:
+def test_a_note_that_a_user_wrote_or_edited_is_left_alone(study: optuna.Study) -> None:
     save_note(study, "Mine.")
     edit_note(study, 1, "Mine too.")
     annotate(study)
@@ -184,7 +219,7 @@ def test_a_note_that_somebody_else_wrote_is_left_alone(study: optuna.Study) -> N
     assert trial_note(study, 3) == ""
 
 
-def test_what_a_killed_worker_has_half_written_is_written_again(study: optuna.Study) -> None:
+def test_a_note_that_a_killed_worker_left_incomplete_is_rewritten(study: optuna.Study) -> None:
     annotate(study)
     whole = trial_note(study, 3)
     edit_note(study, 3, whole[: len(whole) // 2])
@@ -192,12 +227,12 @@ def test_what_a_killed_worker_has_half_written_is_written_again(study: optuna.St
     assert trial_note(study, 3) == whole
 
 
-def test_the_studys_note_follows_it(study: optuna.Study) -> None:
+def test_the_note_on_a_study_is_updated(study: optuna.Study) -> None:
     annotate(study)
     study.add_trial(create_trial(value=9, user_attrs={"llm:proposal": {"source": "user"}}))
     annotate(study)
     assert "Trial 5: **9**, enqueued by the user" in get_note(study)
-    assert "**9**, the best when it ended" in trial_note(study, 5)
+    assert "**9**, the best when it completed" in trial_note(study, 5)
 
 
 def make_long_study(n_trials: int, steps: int) -> optuna.Study:
@@ -215,7 +250,7 @@ def make_long_study(n_trials: int, steps: int) -> optuna.Study:
     return study
 
 
-def test_past_its_bound_only_the_best_get_a_note_and_then_none() -> None:
+def test_beyond_two_thirds_of_the_rows_only_improvements_get_notes() -> None:
     study = make_long_study(200, 5)
     annotate(study, max_rows=60)
     noted = [t.number for t in study.trials if trial_note(study, t.number)]
@@ -230,7 +265,7 @@ def test_past_its_bound_only_the_best_get_a_note_and_then_none() -> None:
     assert "+step 195" in get_note(study) or "step 195" in get_note(study)
 
 
-def test_notes_can_be_bounded_to_none() -> None:
+def test_notes_on_trials_can_be_switched_off() -> None:
     study = make_long_study(3, 1)
     annotate(study, max_rows=0)
     assert "Trial 2" in get_note(study)
@@ -241,7 +276,7 @@ def test_notes_can_be_bounded_to_none() -> None:
         DashboardNotes(max_rows=-1)
 
 
-def test_plots_are_few_rows_however_long_the_study() -> None:
+def test_plots_take_few_rows_however_long_the_study() -> None:
     study = make_long_study(3_000, 100)
     annotate(study)
     rows = [key for key in stored(study) if key.startswith("dashboard:plot_data:")]
@@ -249,7 +284,7 @@ def test_plots_are_few_rows_however_long_the_study() -> None:
     assert len(rows) < 25
 
 
-def test_several_objectives_show_their_front() -> None:
+def test_several_objectives_show_the_pareto_front() -> None:
     study = optuna.create_study(directions=["minimize", "maximize"])
     study.set_metric_names(["loss", "speed"])
     for loss, speed in [(1, 1), (2, 3), (3, 2), (0.5, 0)]:
@@ -260,78 +295,18 @@ def test_several_objectives_show_their_front() -> None:
     assert "## Pareto front" in note
     assert "Trial 1: **loss 2, speed 3**" in note
     assert "Trial 2:" not in note
-    assert "on the Pareto front when it ended" in trial_note(study, 3)
-    assert "when it ended" not in trial_note(study, 2)
+    assert "on the Pareto front when it completed" in trial_note(study, 3)
+    assert "when it completed" not in trial_note(study, 2)
 
 
 def test_an_empty_study_has_a_note_and_no_plots() -> None:
     study = optuna.create_study()
     annotate(study)
-    assert "*None is complete yet.*" in get_note(study)
+    assert "*No trial is complete yet.*" in get_note(study)
     assert not [key for key in stored(study) if "plot" in key]
 
 
-def test_the_callback_annotates_at_once_where_trials_are_slow() -> None:
-    study = optuna.create_study()
-    notes = DashboardNotes()
-    seen = []
-
-    def look(study: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
-        seen.append(bool(trial_note(study, trial.number)))
-
-    deadline = time.monotonic() + 60
-    while seen.count(True) < 2:
-        assert time.monotonic() < deadline
-        study.optimize(lambda t: t.suggest_float("x", 0, 1), 1, callbacks=[notes, look])
-        time.sleep(3)
-    assert seen[0]
-
-
-def test_the_callback_makes_up_for_what_it_skips() -> None:
-    study = optuna.create_study()
-    study.optimize(
-        lambda t: t.suggest_float("x", 0, 1), 60, n_jobs=4, callbacks=[DashboardNotes()]
-    )
-    deadline = time.monotonic() + 30
-    while "60 complete" not in get_note(study):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
-QUICK = """
-import sys, optuna
-from optuna_llm.dashboard import DashboardNotes
-study = optuna.load_study(study_name="s", storage=sys.argv[1])
-study.optimize(lambda t: t.suggest_float("x", 0, 1), 30, callbacks=[DashboardNotes()])
-"""
-
-
-def test_what_is_still_to_be_written_is_written_when_the_process_ends(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path}/study.db"
-    optuna.create_study(study_name="s", storage=url)
-    subprocess.run([sys.executable, "-c", QUICK, url], check=True, capture_output=True)
-    assert "30 complete" in get_note(optuna.load_study(study_name="s", storage=url))
-
-
-def test_workers_at_once_leave_what_one_would_have_written(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path}/study.db"
-    study = optuna.create_study(study_name="s", storage=url)
-    workers = [subprocess.Popen([sys.executable, "-c", QUICK, url]) for _ in range(3)]
-    assert [worker.wait(120) for worker in workers] == [0, 0, 0]
-    before = stored(study)
-    assert "90 complete" in get_note(study)
-    annotate(study)
-    assert stored(study) == before
-
-
-def test_the_callback_can_be_pickled() -> None:
-    notes = pickle.loads(pickle.dumps(DashboardNotes(max_rows=10)))
-    study = optuna.create_study()
-    study.optimize(lambda t: t.suggest_float("x", 0, 1), 1, callbacks=[notes])
-    assert "1 complete" in get_note(study)
-
-
-def test_without_plotly_there_are_notes_and_a_word_on_the_plots(
+def test_without_plotly_there_are_notes_and_one_warning(
     study: optuna.Study, monkeypatch: pytest.MonkeyPatch, logs: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setitem(sys.modules, "plotly.graph_objects", None)
@@ -342,7 +317,7 @@ def test_without_plotly_there_are_notes_and_a_word_on_the_plots(
     assert logs.text.count('pip install "optuna-llm[plots]"') == 1
 
 
-@pytest.fixture(params=["sqlite", "postgresql", "journal-file"])
+@pytest.fixture(params=["sqlite", "journal-file", "postgresql"])
 def address(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     if request.param == "postgresql":
         with new_database(POSTGRESQL, '"') as url:
@@ -353,13 +328,14 @@ def address(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
         yield f"journal-file:{tmp_path}/study.log"
 
 
+@pytest.mark.slow
 def test_notes_and_plots_are_read_by_the_dashboard_from_each_storage(address: str) -> None:
     make_study(study_name="s", storage=open_storage(address))
     study = optuna.load_study(study_name="s", storage=open_storage(address))
     annotate(study)
     storage = open_storage(address)
     app = optuna_dashboard.wsgi(storage)
-    answer = request(app, f"/api/studies/{study._study_id}")
+    answer = json.loads(fetch(app, f"/api/studies/{study._study_id}")[1])
     assert answer["note"]["body"] == get_note(study)
     assert [t["note"]["body"] for t in answer["trials"]] == [
         trial_note(study, n) for n in range(5)
@@ -367,31 +343,3 @@ def test_notes_and_plots_are_read_by_the_dashboard_from_each_storage(address: st
     assert all("(end)" in t["note"]["body"] for t in answer["trials"])
     ids = {plot["id"] for plot in answer["plotly_graph_objects"]}
     assert ids == {"llm-sources", "llm-lineage", "llm-usage"}
-
-
-def test_served_by_us_pages_get_long_attributes_cut_and_downloads_whole(tmp_path: Path) -> None:
-    study = optuna.create_study(storage=f"sqlite:///{tmp_path}/study.db")
-    text = "x = 字\n" * 100
-    study.add_trial(create_trial(value=1, user_attrs={"code": text, "short": "y" * 100}))
-    app = shorten_attributes(optuna_dashboard.wsgi(study._storage))
-    path = f"/api/studies/{study._study_id}"
-    answer = request(app, path)
-    for trial in (*answer["trials"], *answer["best_trials"]):
-        attributes = {a["key"]: a["value"] for a in trial["user_attrs"]}
-        assert attributes == {"code": text[:60] + " [… 600 characters]", "short": "y" * 100}
-    assert answer["plotly_graph_objects"] == []
-    assert request(app, "/api/studies/99") == {"reason": "study_id=99 is not found"}
-    assert request(app, "/api/studies")["study_summaries"]
-    assert text in download(app, f"/csv/{study._study_id}")
-
-
-def download(app: Any, path: str) -> str:
-    """What the dashboard's server answers."""
-    environ: dict[str, Any] = {"PATH_INFO": path, "REQUEST_METHOD": "GET"}
-    setup_testing_defaults(environ)
-    body: bytes = b"".join(app(environ, lambda *_: None))
-    return body.decode()
-
-
-def request(app: Any, path: str) -> Any:
-    return json.loads(download(app, path))

@@ -63,3 +63,28 @@ def test_a_trial_that_is_done_again_is_paid_for_once() -> None:
     study.optimize(objective, n_trials=1)
     assert study.trials[-1].params == first.params
     assert optuna_llm.usage(study, Prices(1, 1)) == before
+
+
+def test_a_usage_is_a_table_in_a_terminal_and_in_a_notebook() -> None:
+    study = make_study()
+    spent = {"calls": 2, "prompt_tokens": 2_000}
+    study.set_user_attr("llm:unclaimed:a", {"<b>": spent})
+    found = optuna_llm.usage(study, Prices(prompt=2, completion=10))
+    lines = str(found).splitlines()
+    assert lines[0].split()[-2:] == ["seconds", "cost"]
+    assert lines[1].split() == ["total", "6", "5,000", "1,800", "300", "0.0", "0.013"]
+    assert "source unclaimed" in str(found)
+    assert len({len(line) for line in lines}) == 1
+    shown = found._repr_html_()
+    assert "<tr><td>total</td><td>6</td><td>5,000</td>" in shown
+    assert "<td>model &lt;b&gt;</td><td>2</td>" in shown
+
+
+def test_a_preview_is_shown_as_it_is_sent_in_a_notebook() -> None:
+    study = make_study()
+    study.add_trial(optuna.trial.create_trial(value=1, user_attrs={"feedback": "<b>good</b>"}))
+    study.add_trial(study.trials[0])
+    sampler = LLMSampler("Go <i>up</i>.", model=ScriptedModel([]))
+    preview = sampler.preview(study)
+    assert "Go &lt;i&gt;up&lt;/i&gt;." in preview._repr_html_()
+    assert "Go <i>up</i>." in str(preview)

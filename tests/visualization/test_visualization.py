@@ -7,13 +7,13 @@ from optuna.trial import create_trial
 import pytest
 
 from optuna_llm import Prices
-from optuna_llm._study.progress import follow
+from optuna_llm._study.progress import read_progress
 from optuna_llm.visualization import plot_lineage
 from optuna_llm.visualization import plot_source_history
 from optuna_llm.visualization import plot_usage
-from optuna_llm.visualization._figures import find_line
-from optuna_llm.visualization._figures import read_points
-from optuna_llm.visualization._figures import thin
+from optuna_llm.visualization._points import downsample
+from optuna_llm.visualization._points import find_lineage
+from optuna_llm.visualization._points import read_points
 
 
 VALUES = [5.0, 4.0, 6.0, 3.0, float("inf"), 3.5]
@@ -49,7 +49,7 @@ def test_values_are_colored_by_source_and_the_best_so_far_is_a_line() -> None:
     assert list(zip(best.x, best.y, strict=True)) == [(0, 5.0), (1, 4.0), (3, 3.0), (5, 3.0)]
 
 
-def test_trials_that_end_out_of_order_keep_the_best_a_line_that_only_improves() -> None:
+def test_the_best_so_far_is_monotonic_where_trials_complete_out_of_order() -> None:
     study = optuna.create_study()
     late, early = study.ask(), study.ask()
     study.tell(early, 2.0)
@@ -61,7 +61,7 @@ def test_trials_that_end_out_of_order_keep_the_best_a_line_that_only_improves() 
     assert list(spent.y) == [2.0, 1.0, 1.0]
 
 
-def test_infeasible_trials_are_no_records() -> None:
+def test_infeasible_trials_do_not_count_as_best_so_far() -> None:
     study = optuna.create_study()
     for value, constraint in [(3.0, 0.0), (1.0, 1.0), (2.0, -1.0)]:
         trial = study.ask()
@@ -73,43 +73,43 @@ def test_infeasible_trials_are_no_records() -> None:
     assert list(best.y) == [3.0, 2.0, 2.0]
 
 
-def test_thinned_points_keep_what_led_to_the_best() -> None:
+def test_downsampled_points_keep_the_lineage_of_the_best() -> None:
     study = make_study([*range(500, 0, -1), *[501.0] * 500])
-    points = read_points(follow(study), None)
-    kept = thin(points, 100)
+    points = read_points(read_progress(study), None)
+    kept = downsample(points, 100)
     assert len(kept) == 100
-    assert find_line(kept)[-1].number == 499
-    assert len(thin(points[:50], 100)) == 50
-    assert {point.words for point in kept} == {""}
+    assert find_lineage(kept)[-1].number == 499
+    assert len(downsample(points[:50], 100)) == 50
+    assert {point.hover for point in kept} == {""}
 
 
-def test_what_a_model_wrote_is_no_markup_of_the_figure() -> None:
+def test_what_a_model_wrote_is_escaped_in_a_figure() -> None:
     shown = traces(plot_lineage(make_study()))
     assert shown["model"].text[0] == 'trial 1 (model)<br>&lt;b&gt;because&lt;/b&gt; "1"'
 
 
-def test_the_lineage_leads_from_parents_and_to_the_best() -> None:
+def test_the_lineage_has_edges_from_parents_and_the_best_ones_ancestors() -> None:
     shown = traces(plot_lineage(make_study()))
-    edges = shown["from its parent"]
+    edges = shown["from parent"]
     assert list(edges.x) == [0, 2, None, 1, 3, None, 3, 5, None]
-    assert list(shown["to the best"].x) == [1, 3, None]
-    assert list(shown["to the best"].y) == [4.0, 3.0, None]
+    assert list(shown["lineage of the best"].x) == [1, 3, None]
+    assert list(shown["lineage of the best"].y) == [4.0, 3.0, None]
 
 
-def test_the_best_value_stands_against_what_it_took() -> None:
+def test_the_best_value_is_plotted_against_tokens_and_cost() -> None:
     study = make_study(prompt_tokens=900, completion_tokens=100)
     shown = traces(plot_usage(study, prices=Prices(prompt=1, completion=10)))
-    tokens = shown["by tokens, sent and received"]
+    tokens = shown["by tokens sent and received"]
     assert list(tokens.x) == [1000, 2000, 4000, 6000]
     assert list(tokens.y) == [5.0, 4.0, 3.0, 3.0]
-    assert list(shown["by cost"].x) == pytest.approx([0.0019, 0.0038, 0.0076, 0.0114])
+    assert list(shown["by cost (upper axis)"].x) == pytest.approx([0.0019, 0.0038, 0.0076, 0.0114])
     assert list(traces(plot_usage(make_study()))) == ["by calls"]
 
 
 @pytest.mark.parametrize("plot", [plot_lineage, plot_source_history, plot_usage])
 def test_several_objectives_need_a_target(plot: Any) -> None:
     study = make_study(directions=2)
-    with pytest.raises(ValueError, match=r"several objectives: say what to show, like target="):
+    with pytest.raises(ValueError, match="choose what to plot, such as target="):
         plot(study)
     figure = plot(study, target=lambda trial: trial.values[1], target_name="loss")
     assert figure.layout.yaxis.title.text == "loss"

@@ -1,0 +1,112 @@
+"""The note on a trial."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from collections.abc import Mapping
+
+from optuna.trial import FrozenTrial
+
+from optuna_llm._quoting import diff_texts
+from optuna_llm._records import TextParameter
+from optuna_llm._records import Usage
+from optuna_llm._study import attributes as stored
+from optuna_llm._study.distributions import write_number
+from optuna_llm._study.progress import Progress
+from optuna_llm.dashboard._markdown import escape
+from optuna_llm.dashboard._markdown import fold
+from optuna_llm.dashboard._markdown import show_block
+from optuna_llm.dashboard._notes import describe_origin
+from optuna_llm.dashboard._notes import describe_result
+from optuna_llm.dashboard._notes import join_note
+
+
+_MAX_DIFF = 1_200
+_MAX_TEXT = 6_000
+_MAX_FEEDBACK = 700
+
+
+def write_trial_note(
+    trial: FrozenTrial,
+    progress: Progress,
+    texts: Mapping[str, TextParameter],
+    whole: bool,
+) -> str:
+    """The note on a finished trial.
+
+    Args:
+        trial: The trial.
+        progress: The course of its study, including this trial.
+        texts: The study's text parameters.
+        whole: Whether to show the texts in full in addition to their diffs.
+    """
+    provenance = stored.read_provenance(trial)
+    parent = None if provenance.parent is None else progress.trials.get(provenance.parent)
+    parts = [_describe_outcome(trial, progress)]
+    if provenance.rationale:
+        parts.append(f"> {escape(provenance.rationale)}")
+    if provenance.error:
+        parts.append(f"**The model's proposal was not used:** {escape(provenance.error)}")
+    if changes := _describe_changes(trial, parent):
+        parts.append(changes)
+    parts += _show_texts(trial, parent, texts, whole)
+    if feedback := stored.read_feedback(trial):
+        parts += ["**Feedback**", show_block(fold(feedback, None), None, _MAX_FEEDBACK)]
+    if provenance.usage is not None:
+        parts.append(_describe_usage(provenance.usage))
+    return join_note(parts)
+
+
+def _describe_outcome(trial: FrozenTrial, progress: Progress) -> str:
+    parts = [f"**{describe_result(trial, progress)}**"]
+    if any(record.number == trial.number for record in progress.improvements[1:]):
+        several = len(progress.objectives) > 1
+        what = "on the Pareto front" if several else "the best"
+        parts.append(f"{what} when it completed")
+    return ", ".join([*parts, *describe_origin(trial)])
+
+
+def _describe_changes(trial: FrozenTrial, parent: FrozenTrial | None) -> str:
+    """The number parameters whose values differ from the parent's."""
+    if parent is None:
+        return ""
+    changes = [
+        f"{escape(name)} {escape(write_number(parent.params[name]))} → "
+        f"**{escape(write_number(value))}**"
+        for name, value in trial.params.items()
+        if name in parent.params and parent.params[name] != value
+    ]
+    return ", ".join(changes)
+
+
+def _show_texts(
+    trial: FrozenTrial,
+    parent: FrozenTrial | None,
+    declared: Mapping[str, TextParameter],
+    whole: bool,
+) -> Iterator[str]:
+    """The texts, as diffs to those of the parent if there is one."""
+    before = {} if parent is None else stored.read_texts(parent)
+    now = stored.read_texts(trial)
+    for name, text in now.items():
+        title = f"**{escape(name)}**"
+        language = declared[name].language if name in declared else None
+        if parent is not None and name in before:
+            diff = diff_texts(fold(before[name], language), fold(text, language))
+            if not diff:
+                yield f"{title}: unchanged from trial {parent.number}"
+            else:
+                yield f"{title}: changes to trial {parent.number}"
+                yield show_block(diff, "diff", _MAX_DIFF // len(now))
+        if whole or name not in before:
+            yield title
+            yield show_block(fold(text, language), language, _MAX_TEXT // len(now))
+
+
+def _describe_usage(usage: Usage) -> str:
+    parts = [f"{usage.calls} call" + ("s" if usage.calls != 1 else "")]
+    if usage.prompt_tokens:
+        cached = f" ({usage.cached_tokens:,} cached)" if usage.cached_tokens else ""
+        parts.append(f"{usage.prompt_tokens:,} prompt tokens{cached}")
+        parts.append(f"{usage.completion_tokens:,} completion tokens")
+    return f"Cost: {', '.join([*parts, f'{usage.seconds:.3g} s'])}"

@@ -1,0 +1,92 @@
+"""The plots that users call, named and called like those of ``optuna.visualization``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from optuna import Study
+
+from optuna_llm._study.progress import read_progress
+from optuna_llm._study.usage import Prices
+from optuna_llm.visualization._figures import draw_lineage
+from optuna_llm.visualization._figures import draw_source_history
+from optuna_llm.visualization._figures import draw_usage
+from optuna_llm.visualization._points import read_points
+from optuna_llm.visualization._points import Target
+
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+
+def plot_source_history(
+    study: Study, *, target: Target | None = None, target_name: str = "Objective Value"
+) -> go.Figure:
+    """Plot objective values by trial, colored by who decided them, and the best value so far.
+
+    Args:
+        study: The study.
+        target: Computes the plotted value from a trial; required for several objectives. The
+            best value so far is then not plotted.
+        target_name: The label of the value axis.
+
+    Returns:
+        A ``plotly.graph_objects.Figure``.
+
+    Raises:
+        ImportError: If plotly is not installed.
+        ValueError: If the study has several objectives and no target is given.
+    """
+    points = read_points(read_progress(study), target)
+    return draw_source_history(points, target is None, target_name)
+
+
+def plot_lineage(
+    study: Study, *, target: Target | None = None, target_name: str = "Objective Value"
+) -> go.Figure:
+    """Plot which trial each trial's texts were derived from, and the ancestors of the best trial.
+
+    Args:
+        study: The study.
+        target: Computes the plotted value from a trial; required for several objectives.
+        target_name: The label of the value axis.
+
+    Returns:
+        A ``plotly.graph_objects.Figure`` with a point for each complete trial and a line to it
+        from its parent. The lineage of the best trial is red.
+
+    Raises:
+        ImportError: If plotly is not installed.
+        ValueError: If the study has several objectives and no target is given.
+    """
+    return draw_lineage(read_points(read_progress(study), target), target_name)
+
+
+def plot_usage(
+    study: Study,
+    *,
+    prices: Prices | Mapping[str, Prices] | None = None,
+    target: Target | None = None,
+    target_name: str = "Objective Value",
+) -> go.Figure:
+    """Plot the best value against the tokens spent and, where prices are known, the cost.
+
+    Args:
+        study: The study.
+        prices: The model's prices, as for :func:`optuna_llm.usage`.
+        target: Computes the plotted value from a trial; required for several objectives. Every
+            trial's value is then plotted instead of the best.
+        target_name: The label of the value axis.
+
+    Returns:
+        A ``plotly.graph_objects.Figure``. Tokens are those sent and received, summed over all
+        trials that had ended by then; if the server does not count tokens, calls are plotted
+        instead.
+
+    Raises:
+        ImportError: If plotly is not installed.
+        ValueError: If the study has several objectives and no target is given.
+    """
+    progress = read_progress(study)
+    return draw_usage(progress, read_points(progress, target), target is None, target_name, prices)
