@@ -56,8 +56,8 @@ def find_target(snapshot: StudySnapshot) -> float | None:
     """A value a step beyond the best; None where there is no honest one.
 
     The step is the lower median of those between the best trials, since gains among good trials
-    tell what can be reached and the first leap does not; it is no smaller than the noise. The target
-    never passes the best possible value, nor zero unless that is known to be possible.
+    tell what can be reached and the first leap does not; it is no smaller than the noise. The
+    target never passes the best possible value, nor zero unless that is known to be possible.
     """
     leaders = snapshot.leaders
     if len(snapshot.directions) > 1 or not leaders or leaders[-1].violation:
