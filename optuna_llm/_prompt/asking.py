@@ -103,10 +103,12 @@ def _render_facts(snapshot: StudySnapshot, request: Request) -> list[str]:
     """What is left, and the goal, where the user has told them."""
     facts = snapshot.facts
     lines = []
+    if len(snapshot.finished) + len(request.running) < request.number:
+        lines.append("Trials whose numbers are missing failed before they had values.")
     if facts.n_trials is not None:
         left = max(request.problem.n_proposals, facts.n_trials - request.number)
         lines.append(f"{left} of {facts.n_trials} trials are left, this one included.")
-    if facts.target_value is not None:
+    if facts.target_value is not None and facts.target_value != request.target:
         ((name, direction),) = request.problem.objectives
         or_better = "or more" if direction == StudyDirection.MAXIMIZE else "or less"
         lines.append(f"The study's goal is {one_line(name)} {facts.target_value:g} {or_better}.")

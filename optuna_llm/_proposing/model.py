@@ -30,7 +30,7 @@ from optuna_llm._records import Pass
 from optuna_llm._records import Proposal
 from optuna_llm._records import TrialRecord
 from optuna_llm._records import Usage
-from optuna_llm._reply.alternatives import parse_insights
+from optuna_llm._reply.insights import parse_insights
 from optuna_llm._reply.proposals import parse_reply
 from optuna_llm._reply.tags import EditError
 from optuna_llm._study.snapshot import StudySnapshot

@@ -148,11 +148,12 @@ class Prefetcher:
         with self._changed:
             settle, self._settle = self._settle, None
             self._stop_timer()
-        if settle is not None:
+            if settle is None:
+                return  # A trial has begun while the timer went off.
             unclaimed = self.close()
-            if unclaimed != self._settled:
-                settle(unclaimed)
-                self._settled = unclaimed
+        if unclaimed != self._settled:
+            settle(unclaimed)
+            self._settled = unclaimed
 
     def _stop_timer(self) -> None:
         """Begin to wait anew for a while without trials, with the lock held."""
@@ -176,6 +177,8 @@ class Prefetcher:
             for outcome in self._ready:
                 if isinstance(outcome, Outcome):
                     _add(unclaimed, outcome.model, outcome.usage)
+            # A trial that waits makes new calls.
+            self._changed.notify_all()
         for call in calls:
             call.cancel()
         return unclaimed

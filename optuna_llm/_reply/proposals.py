@@ -23,8 +23,6 @@ from optuna_llm._records import Problem
 from optuna_llm._records import Proposal
 from optuna_llm._records import TextParameter
 from optuna_llm._records import TrialRecord
-from optuna_llm._reply.alternatives import find_alternative
-from optuna_llm._reply.alternatives import take_rationales
 from optuna_llm._reply.answers import Answer
 from optuna_llm._reply.answers import find_answers
 from optuna_llm._reply.answers import Written
@@ -88,11 +86,6 @@ def parse_reply(
         raise ReplyError(f"the reply is {len(reply):,} characters long: send the values only.")
     if not reply.strip():
         raise ReplyError("the reply was empty.")
-    alternative = find_alternative(reply)
-    if isinstance(alternative, Pass):
-        return alternative
-    if alternative is not None:
-        return [_repeat(alternative, reply, find_trial)]
     found = find_answers(unescape_reply(reply), problem)
     is_numbered = problem.n_proposals > 1 and (len(found) > 1 or "<proposal" in reply.lower())
     proposals: list[Proposal] = []
@@ -104,7 +97,12 @@ def parse_reply(
         try:
             if isinstance(answer, ReplyError):
                 raise answer
-            proposals.append(_make_proposal(answer, problem, find_text))
+            if isinstance(answer.instead, Pass):
+                return answer.instead
+            if answer.instead is not None:
+                proposals.append(_repeat(answer.instead, answer.rationale, find_trial))
+            else:
+                proposals.append(_make_proposal(answer, problem, find_text))
         except ReplyError as error:
             failures.append(error)
             errors.append(f"proposal {i}: {error}" if is_numbered else str(error))
@@ -114,7 +112,7 @@ def parse_reply(
     return proposals
 
 
-def _repeat(number: int, reply: str, find_trial: FindTrial) -> Proposal:
+def _repeat(number: int, rationale: str, find_trial: FindTrial) -> Proposal:
     """The values of a trial, to be measured again.
 
     Raises:
@@ -123,8 +121,7 @@ def _repeat(number: int, reply: str, find_trial: FindTrial) -> Proposal:
     record = find_trial(number)
     if record is None:
         raise ReplyError(f"there is no complete trial {number} to repeat.")
-    rationales = take_rationales(reply)
-    rationale = shorten(rationales[-1], _MAX_RATIONALE) if rationales else ""
+    rationale = shorten(rationale, _MAX_RATIONALE)
     return Proposal(record.params, record.texts, rationale, repeats=number)
 
 
