@@ -103,7 +103,7 @@ def _render_facts(snapshot: StudySnapshot, request: Request) -> list[str]:
     """What is left, and the goal, where the user has told them."""
     facts = snapshot.facts
     lines = []
-    if len(snapshot.finished) + len(request.running) < request.number:
+    if snapshot.n_empty:
         lines.append("Trials whose numbers are missing failed before they had values.")
     if facts.n_trials is not None:
         left = max(request.problem.n_proposals, facts.n_trials - request.number)

@@ -131,6 +131,7 @@ class History:
             since_gain=Prefix(self._since_gain),
             longest=dict(self._longest),
             has_results=self._n_ended > 0,
+            n_empty=self._n_ended - len(self._finished),
             facts=facts,
             insights=insights,
             choices=self._choices,
