@@ -187,7 +187,7 @@ class LLMSampler(BaseSampler):
         base = BaseProposer(self._base_sampler, study, trial, search_space)
         outcome = session.propose(whole, trial, search_space, base)
         if isinstance(outcome.result, ModelSetupError):
-            internals.stop(whole)
+            internals.end_optimize(whole, outcome.result)
         if isinstance(outcome.result, LLMError):
             raise outcome.result
         assert isinstance(outcome.result, Proposal)
