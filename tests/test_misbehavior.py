@@ -350,7 +350,7 @@ def test_an_objective_that_hides_a_wrong_key_does_not_hide_it_from_the_user(
     def hide(trial: optuna.Trial) -> float:
         try:
             return objective(trial)
-        except Exception:
+        except ModelError:
             return 1000.0
 
     study = make_study(connect(refusing))
