@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from optuna_llm.models import OfflineModel
     from optuna_llm.models import OpenAIModel
 
+__version__ = "0.1.0"
+
 __all__ = [
     "ChatModel",
     "Completion",

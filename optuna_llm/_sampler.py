@@ -8,6 +8,7 @@ from pathlib import Path
 import random
 from typing import Any
 from typing import get_args
+from typing import NoReturn
 
 from optuna import Study
 from optuna.distributions import BaseDistribution
@@ -18,6 +19,8 @@ from optuna.trial import TrialState
 
 from optuna_llm._errors import LLMError
 from optuna_llm._errors import ModelSetupError
+from optuna_llm._mistakes import refuse_model_as_task
+from optuna_llm._mistakes import refuse_unknown
 from optuna_llm._prompt.builder import LEAST_PROMPT_TOKENS
 from optuna_llm._prompt.builder import Prompt
 from optuna_llm._prompt.choice import choose_usual
@@ -45,23 +48,28 @@ class LLMSampler(BaseSampler):
     .. code-block:: python
 
         import optuna
-        from optuna_llm import LLMSampler, suggest_text
+        from optuna_llm import LLMSampler, explain_failures, suggest_text
 
 
+        @explain_failures
         def objective(trial):
-            greeting = suggest_text(trial, "greeting", "Hello", description="A greeting.")
-            return len(greeting) + trial.suggest_float("x", 0, 1)
+            width = trial.suggest_int("width", 10, 40)
+            greeting = suggest_text(trial, "greeting", "Hello, Ada!", description="One line.")
+            if "Ada" not in greeting:
+                raise ValueError("The greeting must name Ada.")
+            return abs(len(greeting) - width)
 
 
-        study = optuna.create_study(sampler=LLMSampler("Be brief.", model="offline"))
-        study.optimize(objective, n_trials=10)
+        study = optuna.create_study(sampler=LLMSampler("Fill the width.", model="offline"))
+        study.optimize(objective, n_trials=10, catch=Exception)
 
     Trial 0 takes the initial texts, and numbers from the base sampler. Each later trial is
     proposed by the model in one call, from what all trials of the study have come to, whoever
     ran them. A reply that cannot be used goes back to the model with the reason. If the model
     gives no usable reply, numbers come from the base sampler (its source is then
     ``fallback``, and its error says why); a trial that needs a text fails with an
-    :class:`LLMError`, which ``study.optimize(…, catch=LLMError)`` lets pass.
+    :class:`LLMError`, which ``study.optimize(…, catch=LLMError)`` lets pass. A
+    :class:`ModelSetupError`, such as for a wrong key, ends ``study.optimize`` whatever it catches.
 
     Args:
         task: What the study is about, in words for the model. By default what the study was
@@ -106,9 +114,9 @@ class LLMSampler(BaseSampler):
             and outcome. By default what ``OPTUNA_LLM_LOG`` names.
 
     Raises:
-        ValueError: If no model is named or the one named cannot be reached for lack of a key,
-            a number is out of range, or a template cannot be filled in.
-        TypeError: If an argument is of another type.
+        ValueError: If no model is named, a key is missing for it, the task reads like the name of
+            a model, a number is out of range, or a template cannot be filled in.
+        TypeError: If an argument is of the wrong type or unknown.
     """
 
     def __init__(
@@ -129,7 +137,10 @@ class LLMSampler(BaseSampler):
         system_template: str = SYSTEM_TEMPLATE,
         user_template: str = USER_TEMPLATE,
         log_file: str | os.PathLike[str] | None = None,
+        **unknown: NoReturn,
     ) -> None:
+        refuse_unknown(LLMSampler.__init__, unknown)
+        refuse_model_as_task(task, model)
         base_sampler = TPESampler(seed=seed) if base_sampler is None else base_sampler
         if not isinstance(base_sampler, BaseSampler):
             raise TypeError(f"base_sampler must be an Optuna sampler: {base_sampler!r}.")
@@ -188,7 +199,7 @@ class LLMSampler(BaseSampler):
         base = BaseProposer(self._base_sampler, study, trial, search_space)
         outcome = session.propose(whole, trial, search_space, base)
         if isinstance(outcome.result, ModelSetupError):
-            internals.stop(whole)
+            internals.end_optimize(whole, outcome.result)
         if isinstance(outcome.result, LLMError):
             raise outcome.result
         assert isinstance(outcome.result, Proposal)

@@ -86,6 +86,7 @@ class StudySession:
         self._model = settings.model
         self._adaptations: Mapping[str, str] = {}
         self._n_passes = 0
+        self._knows_task = False
         self._store = StudyStore(study, settings.task)
         self._claims = ClaimRegistry(self._store)
         self._proposer = ModelProposer(
@@ -143,6 +144,13 @@ class StudySession:
         self, study: Study, trial: FrozenTrial, snapshot: StudySnapshot, request: Request
     ) -> Outcome:
         """A proposal of the model that the trial has claimed, or why there is none."""
+        if not self._knows_task:
+            self._knows_task = True
+            if not snapshot.task:
+                _logger.info(
+                    "The model is not told what this study is about. Say it in the task, the "
+                    'first argument of LLMSampler: LLMSampler("Minimize …").'
+                )
 
         def claim(outcome: Outcome, others: Sequence[Proposal]) -> None:
             self._claims.claim(study, trial, outcome, request)

@@ -186,7 +186,7 @@ SCENES: dict[str, Callable[[], ScriptedModel]] = {
 def test_a_whole_prompt_reads_as_it_is_pinned(scene: str) -> None:
     system, user = SCENES[scene]().calls[-1]
     prompt = f"--- system\n{system.content}--- user\n{user.content}"
-    prompt = re.sub(r'File ".*/tests/(.*/)?', 'File "tests/', prompt)
+    prompt = re.sub(r'File ".*test_prompt', 'File "tests/test_prompt', prompt)
     prompt = re.sub(r", line \d+, in", ", line 1, in", prompt)
     path = GOLDEN / f"{scene}.md"
     if os.environ.get("UPDATE_GOLDEN"):
