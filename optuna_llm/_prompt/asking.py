@@ -27,6 +27,8 @@ _MAX_REPLY = 1_500
 _MAX_DIRECTIONS = 8
 _MAX_IN_VAIN = 100
 _DIRECTION_WORDS = 12
+_ENOUGH = 8
+"""Number of complete trials from which on the model may say that nothing is left to gain."""
 
 
 def render_request(
@@ -129,7 +131,7 @@ def _render_ways_out(snapshot: StudySnapshot, request: Request) -> list[str]:
                 f'place of new values, answer with a rationale and <repeat trial="{rivals[0]}"/>.'
             )
     is_done = best and best[0].values == (snapshot.facts.best_possible,)
-    if request.in_vain or is_done:
+    if request.in_vain or is_done or len(snapshot.complete) >= _ENOUGH:
         lines.append(
             "If you are sure that nothing is left to gain, you may answer <pass>why</pass> in "
             "place of the form above."
