@@ -118,7 +118,8 @@ def test_a_study_of_numbers_shows_the_best_and_the_latest_that_has_some(
     study.optimize(objective, n_trials=5)
     content, images = in_user_message(model.calls)
     assert [image.data for image in images] == [make_png(1)] * 2 + [make_png(2)] * 2
-    assert "- image 2: trial 1, the best (2 of 3)\n- image 3: trial 2, the latest (1 of 3)" in content
+    assert "- image 2: trial 1, the best (2 of 3)\n" in content
+    assert "- image 3: trial 2, the latest (1 of 3)\n" in content
 
 
 def test_a_failed_start_is_shown_too(store: FileSystemArtifactStore) -> None:

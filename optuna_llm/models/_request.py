@@ -13,6 +13,7 @@ from typing import Literal
 from typing import TypeAlias
 
 from optuna_llm._images import Image
+from optuna_llm._images import MAX_IMAGES
 from optuna_llm._records import Message
 from optuna_llm._secrets import is_public_header
 from optuna_llm.models._faults import CHAT
@@ -189,6 +190,8 @@ class RequestForm:
         return replace(self, parameters=parameters).note(name, f"sent as {other}")
 
     def _limit_images(self, count: int) -> RequestForm:
+        if count >= MAX_IMAGES:
+            count = 0  # So many were never sent: it is for another reason that they are refused.
         if self.max_images is not None and self.max_images <= count:
             return self
         verdict = f"limited to {count}" if count else "left out"
