@@ -60,14 +60,16 @@ class ImageReader:
 
     def __init__(self, store: ArtifactStore | None) -> None:
         self._store = store
-        self._kept: dict[str, Image | None] = {}
+        self._kept: dict[str, Image] = {}
+        self._warned: set[str] = set()
 
     def read(self, ids: Sequence[str]) -> list[Image | None]:
         """The images of these artifact ids; None for each that cannot be read."""
         kept = self._kept
-        images = {i: kept[i] if i in kept else self._read(i) for i in ids}
+        images = {i: kept.get(i) or self._read(i) for i in ids}
+        found = {i: image for i, image in images.items() if image is not None}
         # Replaced as a whole, since other threads read too.
-        self._kept = dict(list((kept | images).items())[-2 * MAX_IMAGES :])
+        self._kept = dict(list((kept | found).items())[-2 * MAX_IMAGES :])
         return [images[i] for i in ids]
 
     def _read(self, artifact_id: str) -> Image | None:
@@ -77,14 +79,16 @@ class ImageReader:
             with self._store.open_reader(artifact_id) as file:
                 data = file.read(MAX_IMAGE_BYTES + 1)
         except Exception as error:  # noqa: BLE001 - the store is the user's, and no image is vital
-            _logger.warning(
-                "The image %s cannot be read from the artifact store: %s",
-                artifact_id,
-                one_line(f"{type(error).__name__}: {error}", 300),
-            )
+            self._warn(artifact_id, one_line(f"{type(error).__name__}: {error}", 300))
             return None
         kind = find_type(data)
         if kind is None or len(data) > MAX_IMAGE_BYTES:
-            _logger.warning("The artifact %s is no image that can be shown.", artifact_id)
+            self._warn(artifact_id, "it is no image of a size and format that can be shown.")
             return None
         return Image(data, kind)
+
+    def _warn(self, artifact_id: str, reason: str) -> None:
+        """Warn once for each image, since it may be missed in many calls."""
+        if artifact_id not in self._warned:
+            self._warned.add(artifact_id)
+            _logger.warning("The image %s cannot be shown: %s", artifact_id, reason)
