@@ -191,7 +191,7 @@ def test_an_image_that_cannot_be_read_is_a_line(
     damage: str,
     store: FileSystemArtifactStore,
     tmp_path: Path,
-    caplog: pytest.LogCaptureFixture,
+    logs: pytest.LogCaptureFixture,
 ) -> None:
     model = SeeingModel(grow())
     study = run_texts(model, store, n_trials=1)
@@ -203,15 +203,13 @@ def test_an_image_that_cannot_be_read_is_a_line(
         path.write_bytes(contents[damage])
     kept = None if damage == "no store" else store
     study.sampler = LLMSampler(model=model, artifact_store=kept, seed=0)
-    optuna.logging.enable_propagation()
     study.optimize(lambda trial: float(len(suggest_text(trial, "drawing", "start"))), 1)
     content, images = in_user_message(model.calls)
     for _ in range(2):  # Each shows the same image, and none repeats the warning.
         study.sampler.preview(study)
-    optuna.logging.disable_propagation()
     assert content.endswith("\nimages: 1, not shown\n")
     assert images == ()
-    assert caplog.text.count("cannot be shown") == (damage != "no store")
+    assert logs.text.count("cannot be shown") == (damage != "no store")
 
 
 @pytest.mark.parametrize("stored", [5, "x", [None], ["../secret"], ["/etc/passwd"], ["a"] * 9])
