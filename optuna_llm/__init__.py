@@ -12,6 +12,7 @@ from optuna_llm._errors import LLMError
 from optuna_llm._errors import ModelError
 from optuna_llm._errors import ModelSetupError
 from optuna_llm._errors import ReplyError
+from optuna_llm._images import Image
 from optuna_llm._records import Completion
 from optuna_llm._records import Message
 from optuna_llm._records import TrialRecord
@@ -38,6 +39,7 @@ __all__ = [
     "ChatModel",
     "Completion",
     "ContextLengthError",
+    "Image",
     "LLMError",
     "LLMSampler",
     "Message",

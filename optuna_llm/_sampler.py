@@ -9,6 +9,7 @@ import random
 from typing import Any
 from typing import get_args
 from typing import NoReturn
+from typing import TYPE_CHECKING
 
 from optuna import Study
 from optuna.distributions import BaseDistribution
@@ -40,6 +41,10 @@ from optuna_llm._study.declarations import check_task
 from optuna_llm._study.declarations import find_declared_here
 from optuna_llm.models import ModelLike
 from optuna_llm.models import resolve_model
+
+
+if TYPE_CHECKING:
+    from optuna.artifacts._protocol import ArtifactStore
 
 
 class LLMSampler(BaseSampler):
@@ -112,6 +117,8 @@ class LLMSampler(BaseSampler):
             ``{request}``, which must be there.
         log_file: A file that gets a line of JSON for each call: messages, reply, usage, seconds
             and outcome. By default what ``OPTUNA_LLM_LOG`` names.
+        artifact_store: Keeps the images that objectives give to :func:`report_feedback`, an
+            artifact store of Optuna's such as ``optuna.artifacts.FileSystemArtifactStore``.
 
     Raises:
         ValueError: If no model is named, a key is missing for it, the task reads like the name of
@@ -137,6 +144,7 @@ class LLMSampler(BaseSampler):
         system_template: str = SYSTEM_TEMPLATE,
         user_template: str = USER_TEMPLATE,
         log_file: str | os.PathLike[str] | None = None,
+        artifact_store: ArtifactStore | None = None,
         **unknown: NoReturn,
     ) -> None:
         refuse_unknown(LLMSampler.__init__, unknown)
@@ -159,8 +167,10 @@ class LLMSampler(BaseSampler):
             edits=edits,
             insights=insights,
             log_file=None if log_file is None else Path(log_file),
+            artifact_store=artifact_store,
         )
         _check(settings)
+        self.artifact_store = artifact_store
         self._base_sampler = base_sampler
         self._sessions = Sessions(settings)
 
@@ -236,7 +246,14 @@ def _check(settings: Settings) -> None:
 
     Raises:
         ValueError: If a number is out of range, or a word is not known.
+        TypeError: If what is given as an artifact store is none.
     """
+    store = settings.artifact_store
+    if store is not None and not (hasattr(store, "open_reader") and hasattr(store, "write")):
+        raise TypeError(
+            f"artifact_store must be an artifact store of Optuna's: {store!r}. For a folder, give "
+            "optuna.artifacts.FileSystemArtifactStore(folder)."
+        )
     for name, least in (
         ("max_prompt_tokens", LEAST_PROMPT_TOKENS),
         ("max_reply_retries", 0),

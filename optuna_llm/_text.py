@@ -24,10 +24,12 @@ from optuna.trial import Trial
 
 from optuna_llm._errors import LLMError
 from optuna_llm._errors import ModelSetupError
+from optuna_llm._images import check_images
 from optuna_llm._quoting import shorten
 from optuna_llm._records import TextParameter
 from optuna_llm._study import attributes as stored
 from optuna_llm._study import internals
+from optuna_llm._study.artifacts import upload_images
 from optuna_llm._study.declarations import declare_text
 
 
@@ -121,20 +123,37 @@ def get_texts(trial: Trial | FrozenTrial | FixedTrial) -> dict[str, str]:
     return stored.read_texts(trial)
 
 
-def report_feedback(trial: BaseTrial, feedback: str) -> None:
-    """Tell the model in words how this trial went; a later call replaces an earlier one.
+def report_feedback(
+    trial: BaseTrial, feedback: str, *, images: Sequence[object] | None = None
+) -> None:
+    """Tell the model of this trial in words and images; a later call replaces an earlier one's.
+
+    .. code-block:: python
+
+        report_feedback(trial, "The curve is jagged.", images=[figure])
+
+    Images are kept in the sampler's artifact store, where optuna-dashboard finds them too, and
+    shown to a model that takes images: those of the trial to start from and of the best, four at
+    most. Under any other sampler than an :class:`LLMSampler` they are left alone.
 
     Args:
         trial: The running trial.
-        feedback: What the evaluation found: scores by class, a traceback, a judge's words. If it
-            is longer than 1,500 characters, the model is shown its beginning and its end.
+        feedback: What the evaluation found: scores by class, a traceback, a judge's words. Of
+            more than 1,500 characters, the model is shown the beginning and the end.
+        images: At most four images of 5 MB each, as PNG, JPEG, WebP or GIF: bytes, a path, a PIL
+            image or a matplotlib figure. None leaves those that an earlier call has given.
 
     Raises:
-        TypeError: If ``feedback`` is not a string.
+        TypeError: If ``feedback`` is no string, or an image is something else.
+        ValueError: If there are too many images, one is too large or of another format, or the
+            sampler has no artifact store to keep them.
+        OSError: If an image's file cannot be read.
     """
     if not isinstance(feedback, str):
         raise TypeError(f"Feedback must be a string: {feedback!r}.")
     trial.set_user_attr(stored.FEEDBACK, stored.fit_attribute(feedback))
+    if images is not None and isinstance(trial, Trial):
+        _store_images(trial, images)
 
 
 def explain_failures(objective: Callable[[Trial], _Result]) -> Callable[[Trial], _Result]:
@@ -244,6 +263,20 @@ def _find_text(trial: BaseTrial, name: str) -> str | None:
 def _store_text(trial: Trial, name: str, text: str) -> None:
     for key, value in stored.text_attributes({name: text}, trial).items():
         trial.set_user_attr(key, value)
+
+
+def _store_images(trial: Trial, images: Sequence[object]) -> None:
+    sampler = internals.find_sampler(trial)
+    if not hasattr(sampler, "artifact_store"):
+        return  # An objective runs unchanged under any other sampler.
+    checked = check_images(images)
+    if checked and sampler.artifact_store is None:
+        raise ValueError(
+            "There is nowhere to keep images: give the sampler an artifact store, such as "
+            "LLMSampler(artifact_store=optuna.artifacts.FileSystemArtifactStore(folder))."
+        )
+    ids = upload_images(trial, checked, sampler.artifact_store)
+    trial.set_user_attr(stored.IMAGES, ids)
 
 
 def _note_initial(trial: Trial) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import os
 from pathlib import Path
 import runpy
+import struct
 import subprocess
 import sys
 from typing import Any
@@ -141,6 +142,34 @@ def test_a_slow_example_runs_to_its_end_on_the_stand_in_with_short_settings(
 ) -> None:
     result: Result = load(name)["main"](model="offline", seed=0, **settings)
     assert len(result.study.trials) == settings.get("max_steps", 3) + 1
+
+
+def test_a_drawing_is_looked_at_beside_its_target_and_becomes_it(
+    load: Callable[[str], dict[str, Any]], tmp_path: Path
+) -> None:
+    example = load("drawing")
+    broken = example["START"].replace("circle", "ellipse")
+
+    class SeeingModel(ScriptedModel):
+        takes_images = True
+
+    replies = [write_reply(texts={"svg": svg}) for svg in (broken, example["TARGET"])]
+    model = SeeingModel(replies)
+    study = example["main"](str(tmp_path / "drawings"), 3, model=model)
+    assert [trial.value for trial in study.trials][1:] == [None, 0]
+    assert "only rect and circle can be drawn, not ellipse" in model.calls[1][1].content
+    (image,) = model.calls[1][1].images
+    assert image.type == "image/png"
+    width, height = struct.unpack(">II", image.data[16:24])
+    assert (width, height) == (4 * (96 + 4 + 96), 4 * 96)
+
+
+def test_the_drawing_runs_to_its_end_on_the_stand_in(
+    load: Callable[[str], dict[str, Any]], tmp_path: Path
+) -> None:
+    study = load("drawing")["main"](str(tmp_path / "drawings"), 12, model="offline")
+    assert study.best_value < study.trials[0].value
+    assert {trial.state.name for trial in study.trials} == {"COMPLETE"}
 
 
 def test_numbers_as_text_finds_the_minimum(load: Callable[[str], dict[str, Any]]) -> None:

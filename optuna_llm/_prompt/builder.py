@@ -54,7 +54,7 @@ class Prompt:
 
     @property
     def tokens(self) -> int:
-        """What the messages take together, a token counted as 4 characters."""
+        """What the texts take together, a token counted as 4 characters; images come on top."""
         return sum(len(message.content) for message in self.messages) // CHARACTERS_PER_TOKEN
 
     def __str__(self) -> str:
@@ -149,7 +149,8 @@ class PromptBuilder:
         share = max(usual * CHARACTERS_PER_TOKEN // _HISTORY_SHARE, _LEAST_HISTORY)
         asks = self._grow(page, room - reserved, share)
         user = page.fill(str(transcript), asks_insights=asks)
-        return Prompt((Message("system", system), Message("user", user)), asks)
+        images = tuple(request.images)
+        return Prompt((Message("system", system), Message("user", user, images)), asks)
 
     def _grow(self, page: Page, limit: int, share: int) -> bool:
         """Bring the transcript up to date; returns whether the next prompt's will be cut.

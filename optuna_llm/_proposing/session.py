@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from optuna import Study
 from optuna.distributions import BaseDistribution
@@ -27,6 +28,7 @@ from optuna_llm._proposing.claims import check_new
 from optuna_llm._proposing.claims import ClaimRegistry
 from optuna_llm._proposing.edits import EditPolicy
 from optuna_llm._proposing.edits import Edits
+from optuna_llm._proposing.images import ImageLoader
 from optuna_llm._proposing.log import CallLog
 from optuna_llm._proposing.model import ModelProposer
 from optuna_llm._proposing.prefetch import Prefetcher
@@ -39,11 +41,15 @@ from optuna_llm._records import Proposal
 from optuna_llm._reply.proposals import check_proposal
 from optuna_llm._study import attributes as stored
 from optuna_llm._study import internals
+from optuna_llm._study.artifacts import ImageReader
 from optuna_llm._study.identity import make_claim
 from optuna_llm._study.snapshot import StudySnapshot
 from optuna_llm._study.store import StudyStore
 from optuna_llm.models import ChatModel
 
+
+if TYPE_CHECKING:
+    from optuna.artifacts._protocol import ArtifactStore
 
 _logger = get_logger(__name__)
 
@@ -68,6 +74,7 @@ class Settings:
     edits: Edits
     insights: bool
     log_file: Path | None
+    artifact_store: ArtifactStore | None
 
 
 class StudySession:
@@ -89,6 +96,7 @@ class StudySession:
         self._knows_task = False
         self._store = StudyStore(study, settings.task)
         self._claims = ClaimRegistry(self._store)
+        self._images = ImageLoader(settings.model, ImageReader(settings.artifact_store))
         self._proposer = ModelProposer(
             settings.model,
             PromptBuilder(
@@ -157,7 +165,9 @@ class StudySession:
 
         try:
             outcome = self._take_ahead(study, trial, snapshot, request)
-            outcome = outcome or self._proposer.propose(snapshot, request, claim)
+            if outcome is None:
+                request = self._images.add(snapshot, request)
+                outcome = self._proposer.propose(snapshot, request, claim)
         finally:
             self._record_adaptations(study)
         if outcome.insights:
@@ -218,7 +228,7 @@ class StudySession:
             seed=self._settings.seed,
             taken=self._claims.taken,
         )
-        return self._proposer.preview(snapshot, request)
+        return self._proposer.preview(snapshot, self._images.add(snapshot, request))
 
     def _look(self, study: Study) -> StudySnapshot:
         """The study as a trial finds it that begins."""
@@ -291,6 +301,7 @@ class StudySession:
             taken=self._claims.taken,
             proposals=proposals,
         )
+        request = self._images.add(snapshot, request)
         return self._proposer.propose(snapshot, request, self._accept_ahead)
 
     def _accept_ahead(self, outcome: Outcome, others: Sequence[Proposal]) -> None:

@@ -285,6 +285,7 @@ def make_record(trial: FrozenTrial, declared: Collection[str] = ()) -> TrialReco
         rationale=provenance.rationale,
         parent=provenance.parent,
         source=provenance.source,
+        images=stored.read_images(trial),
     )
 
 

@@ -12,6 +12,8 @@ import copy
 from typing import Any
 
 from optuna import Study
+from optuna.samplers import BaseSampler
+from optuna.samplers import PartialFixedSampler
 from optuna.storages import BaseStorage
 from optuna.trial import BaseTrial
 from optuna.trial import FixedTrial
@@ -98,6 +100,14 @@ def read_given_params(trial: BaseTrial) -> Mapping[str, Any]:
         params: Mapping[str, Any] = trial._params
         return params
     return trial._fixed_params if isinstance(trial, Trial) else {}
+
+
+def find_sampler(trial: Trial) -> BaseSampler:
+    """The sampler that decides a trial's values, where ``PartialFixedSampler`` wraps it."""
+    sampler = trial.study.sampler
+    while isinstance(sampler, PartialFixedSampler):
+        sampler = sampler._base_sampler
+    return sampler
 
 
 def is_stopping(study: Study) -> bool:

@@ -19,9 +19,18 @@ WAYS_OUT = (
 )
 
 
+def takes_images(model: object) -> bool:
+    """Whether a model declares that it takes images in messages."""
+    return bool(getattr(model, "takes_images", False))
+
+
 @runtime_checkable
 class ChatModel(Protocol):
-    """A model that answers messages. Called from several threads at once under ``n_jobs``."""
+    """A model that answers messages. Called from several threads at once under ``n_jobs``.
+
+    One that also takes images says so by an attribute ``takes_images = True``; else no message
+    has any.
+    """
 
     def complete(self, messages: Sequence[Message]) -> Completion:
         """The reply to one system message and one user message.
@@ -34,10 +43,14 @@ class ChatModel(Protocol):
 
 
 class FunctionModel:
-    """A plain function ``messages -> str`` as a model; what it raises, the trial raises."""
+    """A plain function ``messages -> str`` as a model; what it raises, the trial raises.
+
+    It gets images if it has an attribute ``takes_images`` that is true.
+    """
 
     def __init__(self, function: Callable[[Sequence[Message]], str]) -> None:
         self._function = function
+        self.takes_images = takes_images(function)
 
     def complete(self, messages: Sequence[Message]) -> Completion:
         """The function's answer, without token counts."""

@@ -11,6 +11,7 @@ import time
 from typing import Any
 
 from optuna_llm import _cancellation
+from optuna_llm._errors import ContextLengthError
 from optuna_llm._errors import ModelSetupError
 from optuna_llm._logging import get_logger
 from optuna_llm._records import Completion
@@ -22,6 +23,7 @@ from optuna_llm.models._connection import ConnectionPool
 from optuna_llm.models._deadline import within
 from optuna_llm.models._endpoint import Client
 from optuna_llm.models._endpoint import Endpoint
+from optuna_llm.models._faults import IMAGES
 from optuna_llm.models._faults import MovedError
 from optuna_llm.models._faults import RejectedError
 from optuna_llm.models._faults import TransientError
@@ -40,6 +42,8 @@ _LONGEST_PAUSE = 60.0
 _FIRST_PATIENCE = 20.0
 """Seconds for which a server that has never answered is waited for."""
 _MAX_MOVES = 3
+_CHARACTERS_PER_IMAGE = 4_000
+"""How much text takes the room of an image: servers count about a thousand tokens for one."""
 
 
 class OpenAIModel:
@@ -154,10 +158,15 @@ class OpenAIModel:
     def adaptations(self) -> Mapping[str, str]:
         """What is sent otherwise than it was given, since the server rejected it.
 
-        A parameter's name, ``system``, ``api`` or ``base_url`` to what became of it, such as
-        ``{"temperature": "left out", "max_tokens": "sent as max_completion_tokens"}``.
+        A parameter's name, ``system``, ``images``, ``api`` or ``base_url`` to what became of it,
+        such as ``{"temperature": "left out", "max_tokens": "sent as max_completion_tokens"}``.
         """
         return dict(self._form.adaptations)
+
+    @property
+    def takes_images(self) -> bool:
+        """Whether images are sent: until the server refuses them."""
+        return self._form.max_images != 0
 
     def complete(self, messages: Sequence[Message]) -> Completion:
         """The server's reply.
@@ -194,7 +203,7 @@ class OpenAIModel:
                     raise
             else:
                 self._has_answered = True
-                if warning := self._window.check(messages, completion.usage):
+                if warning := self._window.check(form.limit_images(messages), completion.usage):
                     _logger.warning("%s %s", self._endpoint, warning)
                 return completion
 
@@ -208,6 +217,11 @@ class OpenAIModel:
                 lambda: call(connection, self._endpoint, request, self._timeout),
                 connection.close,
             )
+        except ContextLengthError as error:
+            # Text can be cut. Images cannot: they are left out once they take more than it does.
+            if _is_mostly_images(form.limit_images(messages)):
+                raise RejectedError(str(error), {IMAGES: None}) from None
+            raise
         finally:
             self._connections.give_back(connection)
 
@@ -249,6 +263,12 @@ def _check_client(client: object) -> None:
         return
     if not callable(client) or isinstance(client, openai.AsyncOpenAI):
         raise ValueError(f"client must be an openai.OpenAI or a function: {client!r}.")
+
+
+def _is_mostly_images(messages: Sequence[Message]) -> bool:
+    n_images = sum(len(message.images) for message in messages)
+    n_characters = sum(len(message.content) for message in messages)
+    return n_images * _CHARACTERS_PER_IMAGE > n_characters
 
 
 def _growing_pauses() -> Iterator[float]:

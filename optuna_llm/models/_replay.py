@@ -15,6 +15,7 @@ from optuna_llm._errors import ModelSetupError
 from optuna_llm._records import Completion
 from optuna_llm._records import Message
 from optuna_llm._records import Usage
+from optuna_llm.models._chat import takes_images
 from optuna_llm.models._resolve import ModelLike
 from optuna_llm.models._resolve import resolve_model
 
@@ -47,6 +48,9 @@ class ReplayModel:
         ValueError: If there is nothing to replay: no file and no model.
     """
 
+    # Whatever the recorded model takes: the same messages have to be asked with each time.
+    takes_images = True
+
     def __init__(self, path: str | os.PathLike[str], model: ModelLike = None) -> None:
         self._path = Path(path)
         self._model = None if model is None else resolve_model(model)
@@ -59,13 +63,15 @@ class ReplayModel:
         Raises:
             ModelSetupError: If there is none, and no model to ask.
         """
-        told = json.dumps([vars(message) for message in messages])
+        told = json.dumps([message.to_log() for message in messages])
         key = hashlib.sha256(told.encode()).hexdigest()
         recorded = self._read(key)
         if recorded is None and self._model is None:
             raise ModelSetupError(f"{self._path.name} holds no reply to these messages.")
         if recorded is None:
             assert self._model is not None
+            if not takes_images(self._model):
+                messages = [message.limit_images(0) for message in messages]
             completion = self._model.complete(messages)
             self._write(key, told, json.dumps(dataclasses.asdict(completion)))
             # If another process was faster, its reply is the one on record.

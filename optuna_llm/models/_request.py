@@ -12,9 +12,12 @@ from typing import Any
 from typing import Literal
 from typing import TypeAlias
 
+from optuna_llm._images import Image
+from optuna_llm._images import MAX_IMAGES
 from optuna_llm._records import Message
 from optuna_llm._secrets import is_public_header
 from optuna_llm.models._faults import CHAT
+from optuna_llm.models._faults import IMAGES
 from optuna_llm.models._faults import SYSTEM
 
 
@@ -59,8 +62,9 @@ class RequestForm:
         stream: Whether the reply is asked for as a stream of events.
         folds_system: Whether the system message is sent as a part of the user message.
         has_cache_key: Whether a ``prompt_cache_key`` tells which requests begin alike.
-        adaptations: What was changed after the server's words: a parameter's name, ``system``
-            or ``api`` to what became of it.
+        max_images: How many images are sent at most; None for all.
+        adaptations: What was changed after the server's words: a parameter's name, ``system``,
+            ``images`` or ``api`` to what became of it.
     """
 
     api: Api
@@ -69,6 +73,7 @@ class RequestForm:
     stream: bool = False
     folds_system: bool = False
     has_cache_key: bool = False
+    max_images: int | None = None
     adaptations: Mapping[str, str] = field(default_factory=dict)
 
     def _name_parts(self) -> list[str]:
@@ -83,8 +88,16 @@ class RequestForm:
             names.append(CHAT)
         return names
 
+    def limit_images(self, messages: Sequence[Message]) -> Sequence[Message]:
+        """The messages with as many images as are sent."""
+        if self.max_images is None:
+            return messages
+        return [message.limit_images(self.max_images) for message in messages]
+
     def render(self, model: str, messages: Sequence[Message]) -> Request:
         """The request to a model."""
+        messages = self.limit_images(messages)
+        images = tuple(image for message in messages for image in message.images)
         body = dict(self.parameters)
         if self.stream:
             body["stream"] = True
@@ -94,17 +107,20 @@ class RequestForm:
         if self.has_cache_key and _OWN not in body:
             body[_OWN] = hashlib.sha256(messages[0].content.encode()).hexdigest()[:32]
         if self.folds_system:
-            messages = [Message("user", "\n\n".join(message.content for message in messages))]
+            text = "\n\n".join(message.content for message in messages)
+            messages = [Message("user", text, images)]
         # Past the client's signature: it does not know what other servers do.
         arguments: dict[str, Any] = {"model": model, "extra_body": body, **self.transport}
         if self.api == "chat":
-            arguments["messages"] = [vars(message) for message in messages]
+            arguments["messages"] = [message.to_dict() for message in messages]
         else:
             for name, role in (("instructions", "system"), ("input", "user")):
                 contents = [m.content for m in messages if m.role == role]
                 if contents:
                     arguments[name] = "\n\n".join(contents)
-        return Request(self.api, arguments, self._name_parts())
+            if images:
+                arguments["input"] = _write_input(arguments["input"], images)
+        return Request(self.api, arguments, self._name_parts() + [IMAGES] * bool(images))
 
     def adapt(self, names: Mapping[str, str | None]) -> tuple[RequestForm, dict[str, str]]:
         """The form without what the server rejects, and what changed: name to verdict.
@@ -155,6 +171,8 @@ class RequestForm:
             return self.use_responses().note("api", "responses")
         if name == SYSTEM and not self.folds_system:
             return replace(self, folds_system=True).note(SYSTEM, "folded into the user message")
+        if name == IMAGES:
+            return self._limit_images(int(other or 0))
         if name == "stream":
             verdict = "left out" if self.stream else "turned on"
             return replace(self, stream=not self.stream).note(name, verdict)
@@ -170,6 +188,14 @@ class RequestForm:
             return replace(self, parameters=parameters).note(name, "left out")
         parameters[other] = value
         return replace(self, parameters=parameters).note(name, f"sent as {other}")
+
+    def _limit_images(self, count: int) -> RequestForm:
+        if count >= MAX_IMAGES:
+            count = 0  # So many were never sent: it is for another reason that they are refused.
+        if self.max_images is not None and self.max_images <= count:
+            return self
+        verdict = f"limited to {count}" if count else "left out"
+        return replace(self, max_images=count).note(IMAGES, verdict)
 
     def note(self, name: str, verdict: str) -> RequestForm:
         return replace(self, adaptations={**self.adaptations, name: verdict})
@@ -193,6 +219,13 @@ def make_form(
         "chat", {**given, **extra}, transport, stream=stream, has_cache_key=has_cache_key
     )
     return form if api != "responses" else form.use_responses()
+
+
+def _write_input(text: str, images: Sequence[Image]) -> list[dict[str, Any]]:
+    """A user message with images, as the Responses API takes it."""
+    parts = [{"type": "input_text", "text": text}]
+    parts += [{"type": "input_image", "image_url": image.url} for image in images]
+    return [{"role": "user", "content": parts}]
 
 
 def _is_omitted(value: object) -> bool:

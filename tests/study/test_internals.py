@@ -42,6 +42,15 @@ def test_a_study_filtered_by_hyperband_knows_the_whole_one() -> None:
     assert internals.find_whole_study(study) is study
 
 
+def test_a_trial_knows_its_sampler_however_often_it_is_wrapped() -> None:
+    inner = optuna.samplers.RandomSampler()
+    once = optuna.samplers.PartialFixedSampler({"x": 1.0}, inner)
+    twice = optuna.samplers.PartialFixedSampler({"y": 1.0}, once)
+    for sampler in (inner, once, twice):
+        trial, _ = ask(optuna.create_study(sampler=sampler))
+        assert internals.find_sampler(trial) is inner
+
+
 def test_a_study_knows_its_storage_and_its_id_there() -> None:
     study = optuna.create_study(study_name="s")
     storage, study_id = internals.find_storage(study)
