@@ -20,6 +20,10 @@ SYSTEM = "system"
 """Stands for the system message among the names of what a request holds."""
 CHAT = "chat"
 """Stands for the chat completions API there."""
+SCHEMA = "schema"
+"""Stands for a JSON schema there that the reply is to fit."""
+
+_PARTS = (SYSTEM, CHAT, SCHEMA)
 
 # Timeouts, conflicts and rate limits; 424 and 498 come from Azure and Groq when they are full.
 _TEMPORARY = (408, 409, 424, 425, 429, 498, 499)
@@ -89,7 +93,8 @@ class RejectedError(ModelError):
 
     Attributes:
         names: What it rejects, each with the name to send it by instead; None to leave it out.
-            ``SYSTEM`` and ``CHAT`` stand for the system message and the API.
+            ``SYSTEM``, ``CHAT`` and ``SCHEMA`` stand for the system message, the API and the
+            JSON schema.
     """
 
     def __init__(self, message: str, names: Mapping[str, str | None]) -> None:
@@ -107,7 +112,7 @@ def explain_status(
         body: The response's body: what its JSON holds, or its text.
         headers: Its headers.
         who: Server and model, for the message.
-        sent: What the request held: names of parameters, ``SYSTEM`` and ``CHAT``.
+        sent: What the request held: names of parameters, ``SYSTEM``, ``CHAT`` and ``SCHEMA``.
     """
     return explain_error(status, read_error(body), headers, who, sent)
 
@@ -171,7 +176,9 @@ def _find_rejected(body: ErrorBody, sent: Sequence[str]) -> dict[str, str | None
         return {SYSTEM: None}
     if "stream" not in sent and _refusals.wants_stream(body):
         return {"stream": None}
-    return _refusals.find_rejected(body, [name for name in sent if name not in (SYSTEM, CHAT)])
+    if SCHEMA in sent and _refusals.refuses_schema(body):
+        return {SCHEMA: None}
+    return _refusals.find_rejected(body, [name for name in sent if name not in _PARTS])
 
 
 def _renames(body: ErrorBody, sent: Sequence[str], name: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
+from dataclasses import replace
 import logging
 import random
 import time
@@ -159,8 +160,15 @@ class OpenAIModel:
         """
         return dict(self._form.adaptations)
 
-    def complete(self, messages: Sequence[Message]) -> Completion:
+    def complete(
+        self, messages: Sequence[Message], *, schema: Mapping[str, Any] | None = None
+    ) -> Completion:
         """The server's reply.
+
+        Args:
+            messages: The messages.
+            schema: A JSON schema that the reply is to fit. A server that takes none in any of
+                its known forms is sent none from then on.
 
         Raises:
             ContextLengthError: If the messages are too long for the model.
@@ -179,7 +187,7 @@ class OpenAIModel:
         while True:
             form = self._form
             try:
-                completion = self._try(form, messages)
+                completion = self._try(form, messages, schema)
             except RejectedError as error:
                 self._adapt(form, error)
             except MovedError as error:
@@ -196,11 +204,14 @@ class OpenAIModel:
                 self._has_answered = True
                 if warning := self._window.check(messages, completion.usage):
                     _logger.warning("%s %s", self._endpoint, warning)
-                return completion
+                is_free = schema is not None and not form.takes_schema
+                return replace(completion, is_free=True) if is_free else completion
 
-    def _try(self, form: RequestForm, messages: Sequence[Message]) -> Completion:
+    def _try(
+        self, form: RequestForm, messages: Sequence[Message], schema: Mapping[str, Any] | None
+    ) -> Completion:
         """The reply to one request, which no longer runs when this returns or raises."""
-        request = form.render(self.name, messages)
+        request = form.render(self.name, messages, schema)
         connection = self._connections.take()
         try:
             return within(
@@ -214,7 +225,7 @@ class OpenAIModel:
     def _adapt(self, form: RequestForm, error: RejectedError) -> None:
         """Send the next request without what the server rejects."""
         self._has_answered = True
-        self._form, changed = self._form.adapt(error.names)
+        self._form, changed = self._form.adapt(error.names, form)
         if not changed and form is self._form:
             raise ModelSetupError(str(error)) from None
         for name, verdict in changed.items():
