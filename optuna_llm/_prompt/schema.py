@@ -16,8 +16,8 @@ from optuna_llm._study.distributions import count_values
 from optuna_llm._study.distributions import write_number
 
 
-_MAX_LISTED = 200
-"""Up to how many values of a parameter with steps are listed."""
+_MAX_LISTED = 50
+"""Up to how many values are listed: not all servers hold a number to its bounds."""
 
 _MAX_RATIONALE = 240
 """Characters of a rationale, since small models find no end."""
@@ -76,9 +76,9 @@ def _describe(distribution: BaseDistribution) -> _Schema:
         return _list_values(distribution.choices)
     assert isinstance(distribution, FloatDistribution | IntDistribution)
     low, high, step = distribution.low, distribution.high, distribution.step
-    if step not in (None, 1) and count_values(distribution) <= _MAX_LISTED:
-        n_steps = round(count_values(distribution))
-        return _list_values([low + i * step for i in range(n_steps)])
+    if step is not None and count_values(distribution) <= _MAX_LISTED:
+        n_values = round(count_values(distribution))
+        return _list_values([low + i * step for i in range(n_values)])
     kind = "integer" if isinstance(distribution, IntDistribution) else "number"
     return {"type": kind, "minimum": low, "maximum": high}
 
