@@ -47,7 +47,7 @@ def read_structured(reply: str, problem: Problem) -> list[Answer | ReplyError] |
             raise ReplyError("the reply is not a JSON object: send one, and nothing else.")
         found = read_object(words, "the reply", _MAX_LENGTH)
     listed = found.get("proposals")
-    if not isinstance(listed, list) or "proposals" in _name_parameters(problem):
+    if not isinstance(listed, list):
         return [_read(found, problem)]
     return [_read(item, problem) for item in listed] or [ReplyError('"proposals" is empty.')]
 
@@ -75,10 +75,6 @@ def _remove_thoughts(reply: str) -> str:
     return reply[slice(*outside[-1])] if outside else ""
 
 
-def _name_parameters(problem: Problem) -> set[str]:
-    return {*problem.space, *(text.name for text in problem.texts)}
-
-
 def _read(found: Any, problem: Problem) -> Answer | ReplyError:
     """One proposal; the values may stand beside the rationale, too."""
     if not isinstance(found, Mapping):
@@ -102,7 +98,7 @@ def _read(found: Any, problem: Problem) -> Answer | ReplyError:
 def _choose(found: Mapping[str, Any], part: str, names: Any) -> dict[str, Any]:
     """The values in a part of the object, or those beside it where the part is left out."""
     inner = found.get(part)
-    if isinstance(inner, Mapping) and part not in names:
+    if isinstance(inner, Mapping):
         return dict(inner)
     return {name: found[name] for name in names if name in found}
 

@@ -33,10 +33,10 @@ from optuna_llm import OpenAIModel
 from optuna_llm import suggest_text
 
 
-MAX_TOKENS = 250
-MAX_PROMPT_TOKENS = 1_000
+MAX_TOKENS = 200
+MAX_PROMPT_TOKENS = 800
 STUDIES = ("numbers", "mixed")
-MODES: tuple[Literal["never", "auto", "always"], ...] = ("never", "auto", "always")
+MODES: tuple[Literal["never", "auto", "always"], ...] = ("never", "always", "auto")
 
 
 def score(x: float, depth: int, kind: str, words: str = "") -> float:
@@ -88,7 +88,9 @@ def run(url: str, model: str, name: str, mode: Literal["never", "auto", "always"
         if of:
             print(f"  {form}: {sum(of)} of {len(of)} replies usable")
     states = Counter(trial.state.name for trial in study.trials)
-    sources = Counter(trial.user_attrs.get("llm:source", "none") for trial in study.trials)
+    sources = Counter(
+        trial.user_attrs.get("llm:proposal", {}).get("source", "nobody") for trial in study.trials
+    )
     print(f"  trials: {dict(states)}, values from {dict(sources)}")
     if states["COMPLETE"]:
         print(f"  best value {study.best_value:.3g}")
@@ -101,8 +103,9 @@ def main() -> None:
     url = sys.argv[1]
     n_trials = int(sys.argv[2]) if len(sys.argv) > 2 else 30
     model = sys.argv[3] if len(sys.argv) > 3 else "small"
-    for name in STUDIES:
-        for mode in MODES:
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    for mode in MODES:
+        for name in STUDIES:
             run(url, model, name, mode, n_trials)
 
 
