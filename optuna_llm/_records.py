@@ -105,12 +105,15 @@ class Completion:
         model: The model's name as the server reports it; None where it does not.
         usage: Token counts. ``calls`` and ``seconds`` are filled in by who asked.
         is_cut: Whether the reply ended for its length, before its end.
+        is_free: Whether a JSON schema was given that the server does not take: nothing bound the
+            reply to it.
     """
 
     text: str
     model: str | None = None
     usage: Usage = field(default_factory=Usage)
     is_cut: bool = False
+    is_free: bool = False
 
 
 @dataclass(frozen=True)
@@ -147,6 +150,7 @@ class Problem:
         n_proposals: How many proposals a reply is to hold.
         editable: Names of the texts that may be answered with changes to a trial's text.
         edits_only: Whether such a text is not to be sent whole.
+        is_json: Whether the reply is to be a JSON object, texts included.
         noise: Standard deviation of the objective at the same values; None if not known.
         best_possible: A bound that no objective value can pass; None if not known.
     """
@@ -160,6 +164,7 @@ class Problem:
     n_proposals: int = 1
     editable: frozenset[str] = frozenset()
     edits_only: bool = False
+    is_json: bool = False
     noise: float | None = None
     best_possible: float | None = None
 

@@ -31,6 +31,7 @@ from optuna_llm._prompt.system import Templates
 from optuna_llm._prompt.system import USER_TEMPLATE
 from optuna_llm._proposing.base import BaseProposer
 from optuna_llm._proposing.edits import Edits
+from optuna_llm._proposing.form import Structured
 from optuna_llm._proposing.log import LOG_VARIABLE
 from optuna_llm._proposing.session import Settings
 from optuna_llm._proposing.sessions import Sessions
@@ -41,6 +42,7 @@ from optuna_llm._study.declarations import check_task
 from optuna_llm._study.declarations import find_declared_here
 from optuna_llm.models import ModelLike
 from optuna_llm.models import resolve_model
+from optuna_llm.models._chat import takes_schema
 
 
 if TYPE_CHECKING:
@@ -91,7 +93,8 @@ class LLMSampler(BaseSampler):
         max_prompt_tokens: Size of the messages of one call together, a token counted as 4
             characters; the text to start from always stands there whole. None is 16,000 and four
             times the longest text.
-        max_reply_retries: How often a reply that cannot be used is sent back.
+        max_reply_retries: How often a reply that cannot be used is sent back; less often if none
+            of the model's replies has been usable.
         prefetch: How many proposals are made ahead, in the background, while objectives run, so
             that trials need not wait for the model. Twice the number of trials that run here at
             once hides a model that is about as slow as the objective. 0 asks when a trial needs
@@ -104,6 +107,9 @@ class LLMSampler(BaseSampler):
         edits: Whether the model may answer with changes to a trial's text in place of a whole
             one: ``"auto"`` for texts of more than 1,500 characters, as long as it is good at it;
             ``"always"`` or ``"never"``.
+        structured: Whether the model is sent a JSON schema of the reply, which its server holds
+            it to. ``"auto"`` does so after three replies in a row that cannot be read, six if
+            there are texts, since code is better outside of JSON; ``"always"`` or ``"never"``.
         insights: Whether the model is asked, before the history is cut, for a few lines of what
             it has taught; they are stored with the study and shown from then on.
         history: Ranks finished trials by how useful they are to show in full when not all of them
@@ -139,6 +145,7 @@ class LLMSampler(BaseSampler):
         proposals_per_call: int = 1,
         max_concurrent_calls: int | None = None,
         edits: Edits = "auto",
+        structured: Structured = "auto",
         insights: bool = True,
         history: HistoryPolicy = choose_usual,
         system_template: str = SYSTEM_TEMPLATE,
@@ -165,6 +172,7 @@ class LLMSampler(BaseSampler):
             proposals_per_call=proposals_per_call,
             max_concurrent_calls=max_concurrent_calls,
             edits=edits,
+            structured=structured,
             insights=insights,
             log_file=None if log_file is None else Path(log_file),
             artifact_store=artifact_store,
@@ -264,5 +272,12 @@ def _check(settings: Settings) -> None:
         number = getattr(settings, name)
         if number is not None and number < least:
             raise ValueError(f"{name} must be {least} or more: {number!r}.")
-    if settings.edits not in (known := get_args(Edits)):
-        raise ValueError(f"edits must be one of {', '.join(known)}: {settings.edits!r}.")
+    for name, words in (("edits", Edits), ("structured", Structured)):
+        word, known = getattr(settings, name), get_args(words)
+        if word not in known:
+            raise ValueError(f"{name} must be one of {', '.join(known)}: {word!r}.")
+    if settings.structured == "always" and not takes_schema(settings.model):
+        raise ValueError(
+            'structured="always" needs a model that takes a JSON schema, by a keyword `schema` of '
+            f"its complete(): {settings.model!r} has none."
+        )

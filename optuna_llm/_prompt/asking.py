@@ -119,6 +119,8 @@ def _render_facts(snapshot: StudySnapshot, request: Request) -> list[str]:
 
 def _render_ways_out(snapshot: StudySnapshot, request: Request) -> list[str]:
     """What may be answered in place of values, where there is reason to."""
+    if request.problem.is_json:
+        return []
     lines = []
     best = request.leaders[-1:]
     noise = snapshot.facts.noise

@@ -166,7 +166,9 @@ class PromptBuilder:
         # Two texts may stand there whole, one of them replaced, beside the changes to them.
         usual = min(limit, share + 2 * transcript.largest + transcript.lines_size)
         is_too_long = len(text) > min(limit, usual * 5 // 4)
-        if is_too_long or (len(text) > usual and (self._is_cut_due or not self._insights)):
+        # There is no place for insights in a reply that is JSON.
+        asks = self._insights and not page.request.problem.is_json
+        if is_too_long or (len(text) > usual and (self._is_cut_due or not asks)):
             transcript.cut(
                 snapshot.finished,
                 self._choose(snapshot.finished, snapshot.directions),

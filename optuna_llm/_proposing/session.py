@@ -28,6 +28,8 @@ from optuna_llm._proposing.claims import check_new
 from optuna_llm._proposing.claims import ClaimRegistry
 from optuna_llm._proposing.edits import EditPolicy
 from optuna_llm._proposing.edits import Edits
+from optuna_llm._proposing.form import FormPolicy
+from optuna_llm._proposing.form import Structured
 from optuna_llm._proposing.images import ImageLoader
 from optuna_llm._proposing.log import CallLog
 from optuna_llm._proposing.model import ModelProposer
@@ -46,6 +48,7 @@ from optuna_llm._study.identity import make_claim
 from optuna_llm._study.snapshot import StudySnapshot
 from optuna_llm._study.store import StudyStore
 from optuna_llm.models import ChatModel
+from optuna_llm.models._chat import takes_schema
 
 
 if TYPE_CHECKING:
@@ -72,6 +75,7 @@ class Settings:
     proposals_per_call: int
     max_concurrent_calls: int | None
     edits: Edits
+    structured: Structured
     insights: bool
     log_file: Path | None
     artifact_store: ArtifactStore | None
@@ -106,7 +110,11 @@ class StudySession:
                 insights=settings.insights,
             ),
             edits=EditPolicy(settings.edits),
-            max_reply_retries=settings.max_reply_retries,
+            form=FormPolicy(
+                settings.structured,
+                takes_schema=takes_schema(settings.model),
+                max_retries=settings.max_reply_retries,
+            ),
             slots=slots,
             log=CallLog(settings.log_file),
         )

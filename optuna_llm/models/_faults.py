@@ -24,6 +24,10 @@ CHAT = "chat"
 """Stands for the chat completions API there."""
 IMAGES = "images"
 """Stands for the images in the messages there."""
+SCHEMA = "schema"
+"""Stands for a JSON schema there that the reply is to fit."""
+
+_PARTS = (SYSTEM, CHAT, IMAGES, SCHEMA)
 
 # Timeouts, conflicts and rate limits; 424 and 498 come from Azure and Groq when they are full.
 _TEMPORARY = (408, 409, 424, 425, 429, 498, 499)
@@ -93,8 +97,8 @@ class RejectedError(ModelError):
 
     Attributes:
         names: What it rejects, each with the name to send it by instead; None to leave it out.
-            ``SYSTEM``, ``CHAT`` and ``IMAGES`` stand for the system message, the API and the
-            images; of these, the name is how many to send at most.
+            ``SYSTEM``, ``CHAT``, ``IMAGES`` and ``SCHEMA`` stand for the system message, the API,
+            the images and the JSON schema; of the images, the name is how many to send at most.
     """
 
     def __init__(self, message: str, names: Mapping[str, str | None]) -> None:
@@ -112,7 +116,8 @@ def explain_status(
         body: The response's body: what its JSON holds, or its text.
         headers: Its headers.
         who: Server and model, for the message.
-        sent: What the request held: names of parameters, ``SYSTEM``, ``CHAT`` and ``IMAGES``.
+        sent: What the request held: names of parameters, ``SYSTEM``, ``CHAT``, ``IMAGES`` and
+            ``SCHEMA``.
     """
     return explain_error(status, read_error(body), headers, who, sent)
 
@@ -182,8 +187,9 @@ def _find_rejected(body: ErrorBody, sent: Sequence[str]) -> dict[str, str | None
         return {SYSTEM: None}
     if "stream" not in sent and _refusals.wants_stream(body):
         return {"stream": None}
-    parts = (SYSTEM, CHAT, IMAGES)
-    return _refusals.find_rejected(body, [name for name in sent if name not in parts])
+    if SCHEMA in sent and _refusals.refuses_schema(body):
+        return {SCHEMA: None}
+    return _refusals.find_rejected(body, [name for name in sent if name not in _PARTS])
 
 
 def _renames(body: ErrorBody, sent: Sequence[str], name: str) -> bool:

@@ -18,6 +18,7 @@ from optuna_llm._records import Message
 from optuna_llm._secrets import is_public_header
 from optuna_llm.models._faults import CHAT
 from optuna_llm.models._faults import IMAGES
+from optuna_llm.models._faults import SCHEMA
 from optuna_llm.models._faults import SYSTEM
 
 
@@ -34,6 +35,12 @@ _RESPONSES_NAMES = {
     "verbosity": "text.verbosity",
 }
 _OWN = "prompt_cache_key"
+_FORMAT = "response_format"
+# How a JSON schema can be sent, the next where a server rejects one. Hosted services, vLLM,
+# Ollama, LM Studio and llama.cpp take the first, some of them not strictly; llama-cpp-python's
+# server, Together and older versions of llama.cpp take the last.
+_STRICT, _LOOSE, _OBJECT = "json_schema, strict", "json_schema", "json_object with a schema"
+_SCHEMA_FORMS = (_STRICT, _LOOSE, _OBJECT)
 
 
 @dataclass(frozen=True)
@@ -63,6 +70,7 @@ class RequestForm:
         folds_system: Whether the system message is sent as a part of the user message.
         has_cache_key: Whether a ``prompt_cache_key`` tells which requests begin alike.
         max_images: How many images are sent at most; None for all.
+        schema_forms: The ways to send a JSON schema that have not been rejected, the next first.
         adaptations: What was changed after the server's words: a parameter's name, ``system``,
             ``images`` or ``api`` to what became of it.
     """
@@ -74,10 +82,23 @@ class RequestForm:
     folds_system: bool = False
     has_cache_key: bool = False
     max_images: int | None = None
+    schema_forms: Sequence[str] = _SCHEMA_FORMS
     adaptations: Mapping[str, str] = field(default_factory=dict)
 
-    def _name_parts(self) -> list[str]:
+    @property
+    def takes_schema(self) -> bool:
+        """Whether a JSON schema can be sent: the user has set no format, the server takes one."""
+        return bool(self.schema_forms) and self._read_format() is None
+
+    def _read_format(self) -> Any:
+        """The format of the reply that the user has set; None without any."""
+        text = self.parameters.get("text") or {}
+        return self.parameters.get(_FORMAT) if self.api == "chat" else text.get("format")
+
+    def _name_parts(self, *, has_schema: bool) -> list[str]:
         names = list(self.parameters)
+        if has_schema:
+            names.append(SCHEMA)
         if self.stream:
             names += ["stream", "stream_options"]
         if self.has_cache_key:
@@ -94,11 +115,25 @@ class RequestForm:
             return messages
         return [message.limit_images(self.max_images) for message in messages]
 
-    def render(self, model: str, messages: Sequence[Message]) -> Request:
-        """The request to a model."""
+    def render(
+        self,
+        model: str,
+        messages: Sequence[Message],
+        schema: Mapping[str, Any] | None = None,
+    ) -> Request:
+        """The request to a model.
+
+        Args:
+            model: Its name.
+            messages: The messages.
+            schema: A JSON schema for the reply, sent if it can be.
+        """
         messages = self.limit_images(messages)
         images = tuple(image for message in messages for image in message.images)
         body = dict(self.parameters)
+        has_schema = schema is not None and self.takes_schema
+        if schema is not None and has_schema:
+            body |= self._render_schema(schema)
         if self.stream:
             body["stream"] = True
         if self.stream and self.api == "chat" and "stream_options" not in self.adaptations:
@@ -120,19 +155,34 @@ class RequestForm:
                     arguments[name] = "\n\n".join(contents)
             if images:
                 arguments["input"] = _write_input(arguments["input"], images)
-        return Request(self.api, arguments, self._name_parts() + [IMAGES] * bool(images))
+        sent = self._name_parts(has_schema=has_schema) + [IMAGES] * bool(images)
+        return Request(self.api, arguments, sent)
 
-    def adapt(self, names: Mapping[str, str | None]) -> tuple[RequestForm, dict[str, str]]:
+    def _render_schema(self, schema: Mapping[str, Any]) -> dict[str, Any]:
+        form = self.schema_forms[0]
+        named = {"name": "reply", "schema": schema, "strict": form == _STRICT}
+        if self.api == "responses":
+            wanted = {"type": "json_schema", **named}
+            return {"text": {**(self.parameters.get("text") or {}), "format": wanted}}
+        if form == _OBJECT:
+            return {_FORMAT: {"type": "json_object", "schema": schema}}
+        return {_FORMAT: {"type": "json_schema", "json_schema": named}}
+
+    def adapt(
+        self, names: Mapping[str, str | None], sent: RequestForm
+    ) -> tuple[RequestForm, dict[str, str]]:
         """The form without what the server rejects, and what changed: name to verdict.
 
         Nothing has changed if another thread was faster.
 
         Args:
             names: What it rejects, each with the name to send it by instead.
+            sent: The form of the request that it rejects.
         """
         form = self
         for name, other in names.items():
-            form = form._adapt_one(name, other)
+            is_schema = name == SCHEMA
+            form = form._adapt_schema(sent) if is_schema else form._adapt_one(name, other)
         changed = {
             name: verdict
             for name, verdict in form.adaptations.items()
@@ -165,6 +215,14 @@ class RequestForm:
         headers = self.transport.get("extra_headers") or {}
         public = {name: value for name, value in headers.items() if is_public_header(name)}
         return replace(self, transport={"extra_headers": public} if public else {})
+
+    def _adapt_schema(self, sent: RequestForm) -> RequestForm:
+        # Another thread may have been faster, and there are further ways to send it.
+        if self.schema_forms != sent.schema_forms:
+            return self
+        left = self.schema_forms[1:]
+        verdict = f"sent as {left[0]}" if left else "left out"
+        return replace(self, schema_forms=left).note(_FORMAT, verdict)
 
     def _adapt_one(self, name: str, other: str | None) -> RequestForm:
         if name == CHAT and self.api == "chat":
