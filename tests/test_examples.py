@@ -34,6 +34,7 @@ def propose(*texts: str) -> ScriptedModel:
     return ScriptedModel([write_reply(texts={"x": text}) for text in texts])
 
 
+@pytest.mark.slow
 def test_the_quickstart_improves_visibly_and_goes_on_where_it_was(
     load: Callable[[str], dict[str, Any]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -49,6 +50,7 @@ def test_the_quickstart_improves_visibly_and_goes_on_where_it_was(
     assert study.best_trial.user_attrs["code"] in printed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["numbers_as_text", "code_golf", "sklearn_automl", "text_rubric"])
 def test_an_example_runs_to_its_end_on_the_stand_in(name: str) -> None:
     run = subprocess.run(
@@ -62,6 +64,7 @@ def test_an_example_runs_to_its_end_on_the_stand_in(name: str) -> None:
     assert "trial 0 (initial)" in run.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "settings"), [("prime_speed", {"max_steps": 1}), ("paperclips", {"seconds": 1})]
 )
@@ -120,6 +123,7 @@ clf = make_pipeline(Gradients(), SVC(C=30, gamma=0.02)).fit(X, y)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("bubblewrap")
 def test_automl_starts_where_the_original_did_and_passes_it(
     load: Callable[[str], dict[str, Any]],
@@ -153,6 +157,7 @@ with ThreadPoolExecutor(64) as pool:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("bubblewrap")
 def test_paperclips_are_made_at_once_and_a_late_script_earns_nothing(
     load: Callable[[str], dict[str, Any]],
@@ -179,6 +184,7 @@ PSEUDO = {341, 561, 645, 1105, 1387, 1729, 1905, 2047, 2465, 2701, 2821}
 """
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("bubblewrap")
 def test_prime_speed_gets_fast_and_a_wrong_answer_earns_minus_ten(
     load: Callable[[str], dict[str, Any]],
@@ -209,6 +215,7 @@ def test_a_text_is_rewritten_until_the_judge_likes_it(
     assert [told(t, "calls") for t in result.study.trials] == [1, 2]
 
 
+@pytest.mark.slow
 def test_processes_of_the_distributed_example_share_a_study(tmp_path: Path) -> None:
     run = subprocess.run(
         [sys.executable, str(EXAMPLES / "distributed.py"), f"sqlite:///{tmp_path}/study.db", "2"],
