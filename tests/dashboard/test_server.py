@@ -94,9 +94,9 @@ def test_hosts_that_cannot_be_allowed_are_refused_at_once() -> None:
 
 
 def test_a_taken_port_is_an_error_at_once(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        with pytest.raises(OSError, match="in use"):
-            run(f"sqlite:///{tmp_path}/s.db", port=taken.getsockname()[1])
+    taken = socket.create_server(("127.0.0.1", 0))
+    with taken, pytest.raises(OSError, match="in use"):
+        run(f"sqlite:///{tmp_path}/s.db", port=taken.getsockname()[1])
 
 
 @pytest.mark.slow
