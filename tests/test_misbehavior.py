@@ -164,7 +164,7 @@ def test_forked_processes_outlast_all_faults_and_get_only_their_own_replies() ->
         study = optuna.create_study(sampler=sampler)
         study.optimize(objective, n_trials=30, catch=LLMError)
         check(study, 30)
-        trials = [t for t in study.trials if t.user_attrs.get("llm:source") == "model"]
+        trials = [t for t in study.trials if told(t, "source") == "model"]
         return [nonce, *(get_texts(trial)["code"] for trial in trials)]
 
     with serve_faults(lambda _: rng.choice(faults) if rng.random() < 0.4 else None) as server:

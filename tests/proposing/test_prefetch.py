@@ -40,7 +40,6 @@ from optuna_llm.testing import ScriptedModel
 from optuna_llm.testing import write_reply
 
 
-RUNNING = (TrialState.RUNNING,)
 USAGE = Usage(prompt_tokens=100, completion_tokens=10)
 
 
@@ -216,9 +215,11 @@ def test_calls_at_the_same_time_are_capped(limit: int) -> None:
 
     def hold() -> None:
         """Hold the first calls up until every job waits for one."""
-        if not is_full.is_set():
-            wait_for(lambda: len(study.get_trials(deepcopy=False, states=RUNNING)) == 8)
-            is_full.set()
+        wait_for(lambda: is_full.is_set() or count_running() == 8)
+        is_full.set()
+
+    def count_running() -> int:
+        return len(study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)))
 
     for arguments in ({"prefetch": 8}, {}):
         is_full.clear()
