@@ -17,6 +17,8 @@ from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
+from waiting import accepts_connections
+from waiting import wait_for
 
 
 _ARGUMENTS = [
@@ -65,15 +67,8 @@ def serve(storage: str, artifacts: str = "") -> Iterator[str]:
         [sys.executable, "-c", _SERVE, storage, str(port), artifacts], stderr=subprocess.DEVNULL
     )
     try:
-        deadline = time.monotonic() + 60
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", port), 1).close()
-                break
-            except OSError:
-                assert server.poll() is None
-                assert time.monotonic() < deadline
-                time.sleep(0.1)
+        wait_for(lambda: server.poll() is not None or accepts_connections(port))
+        assert server.poll() is None
         yield f"http://127.0.0.1:{port}/dashboard"
     finally:
         server.kill()

@@ -14,8 +14,9 @@ from optuna_llm.evaluate._sandbox import find_problem
 
 pytest.register_assert_rewrite("optuna.testing.pytest_samplers")
 # The same examples in each run, on machines of any speed: tests/fuzz.py looks for new ones.
-settings.register_profile("tests", derandomize=True, deadline=None)
-settings.load_profile("tests")
+settings.register_profile("tests", derandomize=True, deadline=None, max_examples=25)
+settings.register_profile("ci", settings.get_profile("tests"), max_examples=100)
+settings.load_profile("ci" if os.environ.get("CI") else "tests")
 # What a shell starts in the background ignores interrupts, and so would the tests of them.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 

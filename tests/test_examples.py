@@ -38,6 +38,7 @@ def propose(*texts: str) -> ScriptedModel:
     return ScriptedModel([write_reply(texts={"x": text}) for text in texts])
 
 
+@pytest.mark.slow
 def test_the_quickstart_improves_visibly_and_goes_on_where_it_was(
     load: Callable[[str], dict[str, Any]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -130,6 +131,7 @@ def test_an_example_runs_to_its_end_on_the_stand_in(name: str) -> None:
     assert "trial 0 (initial)" in run.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "settings"),
     [
@@ -263,6 +265,7 @@ with ThreadPoolExecutor(64) as pool:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("bubblewrap")
 def test_paperclips_are_made_at_once_and_a_late_script_earns_nothing(
     load: Callable[[str], dict[str, Any]],
@@ -292,6 +295,7 @@ def is_prime(n):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("bubblewrap")
 def test_prime_speed_gets_fast_and_a_wrong_program_fails_with_the_case(
     load: Callable[[str], dict[str, Any]], monkeypatch: pytest.MonkeyPatch

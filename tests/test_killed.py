@@ -29,6 +29,8 @@ from optuna_llm.testing import ScriptedModel
 from optuna_llm.testing import write_reply
 
 
+pytestmark = pytest.mark.slow
+
 N_WORKERS = 8
 N_KILLS = 30
 # So long that its attributes are several: a worker can die between two of them.

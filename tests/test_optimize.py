@@ -4,12 +4,12 @@ from pathlib import Path
 import signal
 import subprocess
 import sys
-import time
 from typing import Any
 
 import optuna
 from optuna.trial import TrialState
 import pytest
+from waiting import wait_for
 
 from optuna_llm import get_texts
 from optuna_llm import LLMSampler
@@ -146,9 +146,7 @@ def test_a_run_that_was_killed_goes_on(tmp_path: Path) -> None:
     study = optuna.create_study(storage=storage, study_name="s", direction="maximize")
     process = subprocess.Popen([sys.executable, "-c", KILLED.format(storage=storage)])
     try:
-        deadline = time.monotonic() + 60
-        while len(study.trials) < 3 and time.monotonic() < deadline:
-            time.sleep(0.1)
+        wait_for(lambda: len(study.trials) == 3)
     finally:
         process.send_signal(signal.SIGKILL)
         process.wait()

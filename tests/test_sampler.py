@@ -267,6 +267,7 @@ study.optimize(mixed, n_trials={n})
 """
 
 
+@pytest.mark.slow
 def test_a_run_cut_in_two_by_a_new_process_goes_on_as_the_whole_one(tmp_path: Path) -> None:
     def run(name: str, n: int) -> optuna.Study:
         storage = f"sqlite:///{tmp_path}/{name}.db"
@@ -465,7 +466,7 @@ def test_the_messages_keep_to_their_budget(tokens: int) -> None:
         return write_reply({"x": n / 50, "n": 1}, {"code": "y = 2\n" * (n + 1)}, "r" * 3_000)
 
     study, _ = make_study(answer, max_prompt_tokens=tokens)
-    study.optimize(objective, n_trials=30)
+    study.optimize(objective, n_trials=15)
     assert max(sizes) <= 4 * tokens
     assert max(sizes) > 2 * tokens
 

@@ -10,7 +10,6 @@ from pathlib import Path
 import socket
 import subprocess
 import sys
-import time
 from typing import Any
 from uuid import uuid4
 
@@ -20,6 +19,8 @@ from provenance import told
 import pytest
 import sqlalchemy
 from storage_worker import open_storage
+from waiting import accepts_connections
+from waiting import wait_for
 
 from optuna_llm import get_texts
 from optuna_llm import LLMSampler
@@ -73,21 +74,23 @@ def open_proxy(url: str) -> Iterator[str]:
     server = multiprocessing.get_context("spawn").Process(target=serve_proxy, args=(url, port))
     server.start()
     try:
-        deadline = time.monotonic() + 30
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", port), 1).close()
-                break
-            except OSError:
-                assert time.monotonic() < deadline
-                time.sleep(0.05)
+        wait_for(lambda: accepts_connections(port))
         yield f"grpc:127.0.0.1:{port}"
     finally:
         server.kill()
         server.join()
 
 
-@pytest.fixture(params=["sqlite", "postgresql", "mysql", "journal-file", "journal-redis", "grpc"])
+SERVERS = ["postgresql", "mysql", "journal-redis", "grpc"]
+
+
+@pytest.fixture(
+    params=[
+        "sqlite",
+        "journal-file",
+        *(pytest.param(server, marks=pytest.mark.slow) for server in SERVERS),
+    ]
+)
 def address(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """The address of an empty storage of each kind."""
     kind = request.param
@@ -118,6 +121,7 @@ def address(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
         }[kind]
 
 
+@pytest.mark.slow
 def test_many_processes_share_a_study_and_try_nothing_twice(address: str) -> None:
     name = uuid4().hex
     study = optuna.create_study(study_name=name, storage=open_storage(address))
@@ -154,6 +158,7 @@ def test_texts_of_any_length_make_the_round_trip(address: str) -> None:
     assert again.trials[0].state == TrialState.COMPLETE
 
 
+@pytest.mark.slow
 def test_texts_of_four_megabytes_make_the_round_trip(address: str) -> None:
     unit = "ab\n\t字😀\x00\ud800"
     text = unit * (4_000_000 // len(unit.encode("utf-8", "surrogatepass")))

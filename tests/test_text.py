@@ -251,11 +251,19 @@ def test_a_new_process_knows_of_texts_before_its_first_trial(tmp_path: Path) -> 
     assert attributes["llm:task"] == "T"
 
 
+@pytest.fixture(scope="module")
+def storage(tmp_path_factory: pytest.TempPathFactory) -> optuna.storages.RDBStorage:
+    """One database for all lengths, since to make one takes longer than to write to it."""
+    return optuna.storages.RDBStorage(f"sqlite:///{tmp_path_factory.mktemp('texts')}/study.db")
+
+
 @pytest.mark.parametrize("size", [1, 70_000, 200_000])
 @pytest.mark.parametrize("letter", ["a", "\n", "é", "字", "😀", "\x00", "\ud800"])
-def test_a_text_of_any_length_makes_the_round_trip(size: int, letter: str, tmp_path: Path) -> None:
+def test_a_text_of_any_length_makes_the_round_trip(
+    size: int, letter: str, storage: optuna.storages.RDBStorage
+) -> None:
     text = letter * size + "end"
-    study = optuna.create_study(storage=f"sqlite:///{tmp_path}/study.db")
+    study = optuna.create_study(storage=storage)
     study.optimize(lambda t: len(suggest_text(t, "code", text)), n_trials=1)
     (trial,) = study.trials
     assert get_texts(trial) == {"code": text}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+import socket
 import time
 from typing import TypeVar
 
@@ -17,3 +18,12 @@ def wait_for(find: Callable[[], _Found | None], seconds: float = 120) -> _Found:
         assert time.monotonic() < deadline
         time.sleep(0.01)
     return found
+
+
+def accepts_connections(port: int) -> bool:
+    """Whether a server on this machine listens at a port."""
+    try:
+        socket.create_connection(("127.0.0.1", port), 1).close()
+    except OSError:
+        return False
+    return True

@@ -45,16 +45,18 @@ def within(seconds: float, call: Callable[[], _Result], abort: Callable[[], None
         ends.put(future)
         abort()
 
-    threading.Thread(target=run, name="optuna_llm.call", daemon=True).start()
-    with _cancellation.current().watch(cancel):
-        try:
+    thread = threading.Thread(target=run, name="optuna_llm.call", daemon=True)
+    # An interrupt may come as soon as the call has begun, not only in the wait for it.
+    try:
+        with _cancellation.current().watch(cancel):
+            thread.start()
             end = ends.get(timeout=seconds)
-        except Empty:
-            abort()
-            raise late(seconds) from None
-        except BaseException:
-            abort()
-            raise
+    except Empty:
+        abort()
+        raise late(seconds) from None
+    except BaseException:
+        abort()
+        raise
     return end.result()
 
 

@@ -31,10 +31,11 @@ from optuna_llm import LLMSampler
 from optuna_llm import report_feedback
 from optuna_llm import suggest_text
 from optuna_llm.dashboard import annotate
-from optuna_llm.dashboard import run
 from optuna_llm.testing import ScriptedModel
 from optuna_llm.testing import write_reply
 
+
+pytestmark = pytest.mark.slow
 
 TESTS = Path(__file__).parents[1]
 PLOTS = ("llm-sources", "llm-lineage", "llm-usage")
@@ -62,7 +63,6 @@ def look_at_plots(page: Page) -> None:
         )
 
 
-@pytest.mark.slow
 def test_a_finished_study_can_be_read_in_the_dashboard(
     page: Page, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -149,7 +149,6 @@ def count_complete(page: Page) -> int:
     return int(found[1]) if found else 0
 
 
-@pytest.mark.slow
 def test_a_study_can_be_watched_while_two_workers_run(
     page: Page, pictures: Path, tmp_path: Path
 ) -> None:
@@ -221,7 +220,6 @@ $\\href{{javascript:alert(1)}}{{x}}$ &lt;b&gt; \\` `
 [//]: # (end)"""
 
 
-@pytest.mark.slow
 def test_hostile_texts_are_shown_verbatim_and_send_no_request(
     page: Page, pictures: Path, tmp_path: Path
 ) -> None:
@@ -265,7 +263,6 @@ def test_hostile_texts_are_shown_verbatim_and_send_no_request(
     assert beacon.hits == []
 
 
-@pytest.mark.slow
 def test_artifacts_are_served_from_a_directory(tmp_path: Path) -> None:
     study = optuna.create_study(storage=f"sqlite:///{tmp_path}/study.db")
     (tmp_path / "plot.txt").write_text("*\n**\n")
@@ -278,9 +275,3 @@ def test_artifacts_are_served_from_a_directory(tmp_path: Path) -> None:
         server = url.removesuffix("/dashboard")
         with urlopen(f"{server}/artifacts/{study._study_id}/{artifact}") as answer:
             assert answer.read() == b"*\n**\n"
-
-
-def test_a_taken_port_is_an_error_at_once(tmp_path: Path) -> None:
-    taken = Beacon()
-    with pytest.raises(OSError, match="in use"):
-        run(f"sqlite:///{tmp_path}/s.db", port=int(taken.url.rpartition(":")[2]))

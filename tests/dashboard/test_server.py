@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 import json
 from pathlib import Path
+import socket
 from typing import Any
 from urllib.error import HTTPError
 from urllib.request import Request
@@ -90,6 +91,12 @@ def test_hosts_that_cannot_be_allowed_are_refused_at_once() -> None:
         run("sqlite://", allowed_hosts="a.example.com")
     with pytest.raises(ValueError, match=r"'https://a.example.com', which is no host name"):
         run("sqlite://", allowed_hosts=["https://a.example.com"])
+
+
+def test_a_taken_port_is_an_error_at_once(tmp_path: Path) -> None:
+    taken = socket.create_server(("127.0.0.1", 0))
+    with taken, pytest.raises(OSError, match="in use"):
+        run(f"sqlite:///{tmp_path}/s.db", port=taken.getsockname()[1])
 
 
 @pytest.mark.slow

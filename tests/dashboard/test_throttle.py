@@ -1,7 +1,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 import threading
+import time
+from typing import TypeAlias
 
 import pytest
 from waiting import wait_for
@@ -9,46 +13,32 @@ from waiting import wait_for
 from optuna_llm.dashboard._throttle import Throttle
 
 
-class Clock:
-    """Work that takes as long as it is told to, and what has been done."""
-
-    def __init__(self) -> None:
-        self.done: list[str] = []
-
-    def work(self, name: str, seconds: float = 0) -> Callable[[], None]:
-        def run() -> None:
-            threading.Event().wait(seconds)
-            self.done.append(name)
-
-        return run
+Append: TypeAlias = Callable[[str], Callable[[], None]]
 
 
-def test_the_first_call_runs_at_once_and_the_last_of_the_early_ones_later() -> None:
-    clock = Clock()
-    throttle = Throttle(0.1)
-    throttle.call(clock.work("a", 0.02))
-    assert clock.done == ["a"]
-    throttle.call(clock.work("b"))
-    throttle.call(clock.work("c"))
-    assert clock.done == ["a"]
-    wait_for(lambda: len(clock.done) > 1)
-    assert clock.done == ["a", "c"]
+@pytest.fixture
+def done() -> list[str]:
+    """What has run, in this order."""
+    return []
 
 
-def test_a_flush_runs_what_is_deferred_once() -> None:
-    clock = Clock()
-    throttle = Throttle(0.0001)
-    throttle.call(clock.work("a", 0.02))
-    throttle.call(clock.work("b"))
-    throttle.flush()
-    throttle.flush()
-    assert clock.done == ["a", "b"]
+@pytest.fixture
+def append(done: list[str]) -> Append:
+    return lambda name: lambda: done.append(name)
 
 
-def test_a_call_from_another_thread_does_not_wait_for_the_one_in_progress() -> None:
-    throttle = Throttle(0.5)
+def make_busy_throttle() -> Throttle:
+    """A throttle that defers whatever comes within the next quarter of an hour."""
+    throttle = Throttle(1e-6)
+    end = time.monotonic() + 0.001
+    throttle.call(lambda: wait_for(lambda: time.monotonic() > end))
+    return throttle
+
+
+@contextmanager
+def hold(throttle: Throttle, done: list[str]) -> Iterator[None]:
+    """While this lasts, the throttle runs a call from another thread."""
     began, release = threading.Event(), threading.Event()
-    done: list[str] = []
 
     def block() -> None:
         began.set()
@@ -58,49 +48,68 @@ def test_a_call_from_another_thread_does_not_wait_for_the_one_in_progress() -> N
     thread = threading.Thread(target=throttle.call, args=[block])
     thread.start()
     began.wait()
-    throttle.call(lambda: done.append("quick"))
+    try:
+        yield
+    finally:
+        release.set()
+        thread.join()
+
+
+def test_the_first_call_runs_at_once(done: list[str], append: Append) -> None:
+    Throttle(0.1).call(append("a"))
+    assert done == ["a"]
+
+
+def test_a_flush_runs_the_last_of_the_calls_that_came_too_early_and_only_once(
+    done: list[str], append: Append
+) -> None:
+    throttle = make_busy_throttle()
+    throttle.call(append("b"))
+    throttle.call(append("c"))
     assert done == []
-    release.set()
-    thread.join()
-    wait_for(lambda: len(done) == 2)
-    assert done == ["slow", "quick"]
+    throttle.flush()
+    throttle.flush()
+    assert done == ["c"]
 
 
-def test_a_flush_waits_for_the_call_in_progress() -> None:
+def test_a_call_from_another_thread_does_not_wait_for_the_one_in_progress(
+    done: list[str], append: Append
+) -> None:
     throttle = Throttle(0.5)
-    began, release = threading.Event(), threading.Event()
-    done: list[str] = []
-
-    def block() -> None:
-        began.set()
-        release.wait()
-        done.append("slow")
-
-    thread = threading.Thread(target=throttle.call, args=[block])
-    thread.start()
-    began.wait()
-    throttle.call(lambda: done.append("last"))
-    flush = threading.Thread(target=throttle.flush)
-    flush.start()
-    release.set()
-    flush.join()
+    with hold(throttle, done):
+        throttle.call(append("early"))
+        throttle.call(append("last"))
+        assert done == []
+    wait_for(lambda: len(done) == 2)
     assert done == ["slow", "last"]
-    thread.join()
 
 
-def test_an_error_is_raised_at_once_and_logged_later(logs: pytest.LogCaptureFixture) -> None:
-    def fail() -> None:
-        threading.Event().wait(0.01)
-        raise OSError("no database")
+def test_a_flush_waits_for_the_call_in_progress(done: list[str], append: Append) -> None:
+    throttle = Throttle(0.5)
+    with hold(throttle, done):
+        throttle.call(append("last"))
+        flush = threading.Thread(target=throttle.flush)
+        flush.start()
+        assert done == []
+    flush.join()
+    wait_for(lambda: len(done) == 2)
+    assert done == ["slow", "last"]
 
-    throttle = Throttle(0.1)
+
+def fail() -> None:
+    raise OSError("no database")
+
+
+def test_an_error_is_raised_at_once_and_logged_if_the_call_was_deferred(
+    done: list[str], logs: pytest.LogCaptureFixture
+) -> None:
     with pytest.raises(OSError, match="no database"):
+        Throttle(0.1).call(fail)
+    throttle = Throttle(0.5)
+    with hold(throttle, done):
         throttle.call(fail)
-    throttle.call(fail)
     wait_for(lambda: "A deferred call failed: no database" in logs.text)
-    throttle = Throttle(0.0001)
-    with pytest.raises(OSError, match="no database"):
-        throttle.call(fail)
+    throttle = make_busy_throttle()
     throttle.call(fail)
     throttle.flush()
-    assert logs.text.count("no database") == 2
+    assert logs.text.count("A deferred call failed: no database") == 2

@@ -10,11 +10,11 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 from typing import Any
 from uuid import uuid4
 
 import pytest
+from waiting import wait_for
 
 from optuna_llm.evaluate import Limits
 from optuna_llm.evaluate import run_python
@@ -46,15 +46,6 @@ def commands_with(mark: str) -> list[int]:
         except OSError:
             continue
     return found
-
-
-def wait_until_gone(mark: str) -> bool:
-    """Whether no such process is left within a second: the kernel takes its time to clear up."""
-    for _ in range(50):
-        if not commands_with(mark):
-            return True
-        time.sleep(0.02)
-    return False
 
 
 def test_keys_in_the_environment_are_out_of_reach(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -157,10 +148,14 @@ def test_an_endless_loop_ends_in_time() -> None:
     execution = run_script("while True: pass", timeout=1, sandbox="require")
     assert execution.timed_out
     assert not execution.ok
-    assert execution.seconds < 5
+    assert execution.seconds < 20
     assert execution.feedback == "It was stopped at its time limit of 1 seconds."
 
 
+CHILD = "import time; open('started', 'w').close(); time.sleep(100)"
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("ends", ["", "time.sleep(100)"])
 def test_a_child_that_left_its_session_does_not_outlive_it(ends: str) -> None:
     mark = f"mark-{uuid4().hex}"
@@ -170,18 +165,19 @@ if os.fork() == 0:
     os.setsid()
     if os.fork() == 0:
         for fd in range(3): os.close(fd)
-        os.execv(sys.executable, [sys.executable, "-c", "import time; time.sleep(100)", "{mark}"])
+        os.execv(sys.executable, [sys.executable, "-c", {CHILD!r}, "{mark}"])
     os._exit(0)
 os.wait()
-time.sleep(0.5)
+while not os.path.exists("started"): time.sleep(0.01)
 print("ran")
 sys.stdout.flush()
 {ends}
 """
-    assert "ran" in run(code, timeout=2)
-    assert wait_until_gone(mark)
+    assert "ran" in run(code, timeout=5)
+    wait_for(lambda: not commands_with(mark))
 
 
+@pytest.mark.slow
 def test_a_fork_bomb_is_bounded() -> None:
     mark = f"mark-{uuid4().hex}"
     counts = []
@@ -208,12 +204,13 @@ while True:
     # Beside the bomb's own there are the sandbox's processes, with its command in theirs.
     assert 10 < max(counts) <= 45
     assert execution.limits["processes"] == "tree"
-    assert wait_until_gone(mark)
+    wait_for(lambda: not commands_with(mark))
 
 
 SMALL = Limits(memory=400 * 1024**2, file_size=60 * 1024**2, processes=40)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "code",
     [
@@ -231,6 +228,7 @@ def test_one_process_does_not_get_more_memory_than_its_limit(code: str) -> None:
     assert "GOT IT" not in execution.stdout
 
 
+@pytest.mark.slow
 def test_many_processes_share_one_limit_of_memory_or_the_result_says_that_they_do_not() -> None:
     code = """
 import os, time
@@ -271,6 +269,7 @@ def test_a_file_is_bounded() -> None:
     assert "File too large" in seen or "No space left" in seen
 
 
+@pytest.mark.slow
 def test_nowhere_else_is_anything_written() -> None:
     code = """
 import os
@@ -293,6 +292,7 @@ def test_names_of_the_users_keys_are_out_of_reach() -> None:
     assert "Permission denied" in run("print(open('/proc/keys').read())")
 
 
+@pytest.mark.slow
 def test_of_a_gigabyte_printed_the_end_is_kept() -> None:
     code = "import sys\nfor _ in range(1024): sys.stdout.write('x' * 1024 * 1024)\nprint('end')"
     execution = run_script(code, timeout=60, sandbox="require", limits=Limits(output=10_000))
@@ -320,6 +320,7 @@ for pid in (os.getppid(), 1):
         bystander.wait()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "fake",
     [
@@ -385,6 +386,7 @@ clf = Thief()
 """
 
 
+@pytest.mark.slow
 def test_neither_a_replaced_scorer_nor_a_search_of_the_stack_finds_the_labels(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -424,6 +426,7 @@ def test_a_sandbox_that_is_killed_is_a_failure_in_words() -> None:
     assert "killed by signal 9" in execution.feedback
 
 
+@pytest.mark.slow
 def test_it_does_not_outlive_the_process_that_runs_it() -> None:
     mark = f"mark-{uuid4().hex}"
     parent = subprocess.Popen(
@@ -437,11 +440,8 @@ def test_it_does_not_outlive_the_process_that_runs_it() -> None:
     )
     try:
         # Two of bubblewrap, the launcher's and its own.
-        deadline = time.monotonic() + 60
-        while len(commands_with(f"OPTUNA_{mark}")) < 4 and time.monotonic() < deadline:
-            time.sleep(0.02)
-        assert len(commands_with(f"OPTUNA_{mark}")) == 4
+        wait_for(lambda: len(commands_with(f"OPTUNA_{mark}")) == 4)
     finally:
         parent.kill()
         parent.wait()
-    assert wait_until_gone(f"OPTUNA_{mark}")
+    wait_for(lambda: not commands_with(f"OPTUNA_{mark}"))

@@ -8,6 +8,7 @@ import time
 
 import optuna
 import pytest
+from waiting import wait_for
 
 from optuna_llm.evaluate import run_function
 
@@ -96,10 +97,7 @@ def test_a_function_that_hangs_costs_one_trial_and_leaves_nothing_behind(tmp_pat
     study.optimize(objective, n_trials=2, catch=TimeoutError)
     assert [trial.state.name for trial in study.trials] == ["FAIL", "COMPLETE"]
     child = int(started.read_text())
-    deadline = time.monotonic() + 20
-    while not is_gone(child) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert is_gone(child)
+    wait_for(lambda: is_gone(child))
 
 
 def test_a_pruned_trial_is_pruned() -> None:

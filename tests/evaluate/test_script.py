@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+import re
 import shutil
 import sys
 from typing import Any
@@ -28,8 +29,9 @@ def test_a_program_runs_and_says_what_it_did(sandbox: Any) -> None:
     assert execution.ok
     assert (execution.stdout, execution.stderr) == ("é 字 read\n", "warned")
     assert 0 < execution.seconds < 20
-    assert execution.feedback.startswith("It ended normally after 0.")
-    assert execution.feedback.endswith("é 字 read\nwarned")
+    assert re.fullmatch(
+        r"It ended normally after [\d.]+ seconds\.\né 字 read\nwarned", execution.feedback
+    )
 
 
 @pytest.mark.parametrize("sandbox", SANDBOXES)
@@ -104,7 +106,10 @@ def test_limits_alone_bound_memory_files_and_time() -> None:
     assert "File too large" in seen.stderr
     seen = run_script("while True: pass", timeout=20, sandbox="none", limits=limits)
     assert seen.returncode in (-9, -24)
-    assert seen.seconds < 10
+    assert not seen.timed_out
+
+
+CHILD = "import time; open('started', 'w').close(); time.sleep(100)"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere its group is all that is known")
@@ -116,13 +121,14 @@ import os, sys, time
 if os.fork() == 0:
     os.setsid()
     if os.fork() == 0:
-        os.execv(sys.executable, [sys.executable, "-c", "import time; time.sleep(100)", "{mark}"])
+        os.execv(sys.executable, [sys.executable, "-c", {CHILD!r}, "{mark}"])
     os._exit(0)
-time.sleep(0.5)
+while not os.path.exists("started"): time.sleep(0.01)
 {ends}
 """
-    execution = run_script(code, timeout=2, sandbox="none")
-    assert execution.seconds < 10
+    execution = run_script(code, timeout=5, sandbox="none")
+    assert execution.seconds < 50
+    assert execution.timed_out == bool(ends)
     commands = [p.read_bytes() for p in Path("/proc").glob("[0-9]*/cmdline")]
     assert not any(mark.encode() in command for command in commands)
 

@@ -65,10 +65,9 @@ def test_a_certificate_that_is_not_trusted_ends_the_study_and_names_the_setting(
 ) -> None:
     model = OpenAIModel("m", base_url=tls_server.url_for("/v1"))
     study = optuna.create_study(sampler=LLMSampler(model=model))
-    began = time.monotonic()
     with pytest.raises(ModelSetupError, match=r"certificate is not trusted.*SSL_CERT_FILE"):
         study.optimize(lambda t: t.suggest_float("x", 0, 1), n_trials=9)
-    assert time.monotonic() - began < 10
+    assert len(study.trials) == 2
 
 
 def test_a_certificate_of_the_environment_is_trusted_and_connections_survive_its_cut(
@@ -194,14 +193,14 @@ def test_a_server_that_has_never_answered_is_not_waited_for_long(
     monkeypatch.setattr("optuna_llm.models._served._FIRST_PATIENCE", 1.0)
     url = httpserver.url_for("/v1")
     httpserver.expect_ordered_request(PATH).respond_with_json(HI)
-    dead = OpenAIModel("m", base_url="http://127.0.0.1:9/v1", patience=60)
+    dead = OpenAIModel("m", base_url="http://127.0.0.1:9/v1", patience=600)
     began = time.monotonic()
     for _ in range(3):
         with pytest.raises(ModelError):
             ask(dead)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 100  # Far from its patience, however busy the machine.
     # One that has answered is: it may be restarted.
-    alive = OpenAIModel("m", base_url=url, patience=20)
+    alive = OpenAIModel("m", base_url=url, patience=120)
     assert ask(alive).text == "Hi"
     httpserver.expect_ordered_request(PATH).respond_with_data("<html>Starting</html>")
     httpserver.expect_ordered_request(PATH).respond_with_data("<html>Starting</html>")

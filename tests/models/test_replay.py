@@ -93,6 +93,7 @@ for i in range(40):
 """
 
 
+@pytest.mark.slow
 def test_processes_get_one_reply_to_one_question(tmp_path: Path) -> None:
     script = WORKER.format(path=str(tmp_path / "replies.db"))
     workers = [

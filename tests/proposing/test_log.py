@@ -49,6 +49,7 @@ study.optimize(lambda t: t.suggest_float("x", 0, 1), n_trials=40)
 """
 
 
+@pytest.mark.slow
 def test_the_environment_names_the_file_and_processes_share_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

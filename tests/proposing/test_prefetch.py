@@ -16,7 +16,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from typing import Any
 
 import optuna
@@ -216,8 +215,19 @@ def test_a_proposal_for_other_parameters_is_dropped() -> None:
 
 @pytest.mark.parametrize("limit", [1, 2])
 def test_calls_at_the_same_time_are_capped(limit: int) -> None:
+    is_full = threading.Event()
+
+    def hold() -> None:
+        """Hold the first calls up until every job waits for one."""
+        wait_for(lambda: is_full.is_set() or count_running() == 8)
+        is_full.set()
+
+    def count_running() -> int:
+        return len(study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)))
+
     for arguments in ({"prefetch": 8}, {}):
-        model = Counter(gate=lambda: time.sleep(0.02))
+        is_full.clear()
+        model = Counter(gate=hold)
         study = make_study(model, max_concurrent_calls=limit, **arguments)
         study.optimize(objective, n_trials=20, n_jobs=8)
         assert model.most_at_once == limit
@@ -225,7 +235,7 @@ def test_calls_at_the_same_time_are_capped(limit: int) -> None:
 
 
 def test_many_threads_share_what_was_asked_for_and_try_nothing_twice() -> None:
-    model = Counter(per_call=4, gate=lambda: time.sleep(0.01))
+    model = Counter(per_call=4)
     study = make_study(model, prefetch=8, proposals_per_call=4)
     study.optimize(objective, n_trials=200, n_jobs=8)
     values = [t.params["x"] for t in study.trials]
@@ -368,6 +378,7 @@ def test_however_a_study_ends_no_call_runs_on(end: Callable[[optuna.Study], None
     wait_for(lambda: not server.unanswered)
 
 
+@pytest.mark.slow
 def test_a_process_ends_though_calls_are_under_way() -> None:
     server = Silence()
     code = f"""
@@ -378,7 +389,7 @@ study = optuna.create_study(sampler=LLMSampler(model=model, prefetch=3))
 study.enqueue_trial({{"x": 0}})
 study.optimize(lambda t: t.suggest_int("x", 0, 1000), n_trials=2)
 """
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=30)
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
     wait_for(lambda: not server.unanswered)
 
 
@@ -431,6 +442,7 @@ def test_calls_that_were_cancelled_are_counted_in_the_study() -> None:
     assert usage(study).prompt_tokens == 100
 
 
+@pytest.mark.slow
 def test_a_process_that_ends_stores_what_its_unused_calls_have_cost(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/study.db"
     code = f"""
