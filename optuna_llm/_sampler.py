@@ -82,8 +82,9 @@ class LLMSampler(BaseSampler):
         task: What the study is about, in words for the model. By default what the study was
             told before.
         model: A :class:`ChatModel`, a function ``messages -> str`` or a name: ``"offline"`` is
-            :class:`OfflineModel`, any other an :class:`OpenAIModel`. None is the name in the
-            environment variable ``OPTUNA_LLM_MODEL``.
+            :class:`OfflineModel`, ``"litellm/…"`` a :class:`LiteLLMModel`, any other an
+            :class:`OpenAIModel`. None is the name in the environment variable
+            ``OPTUNA_LLM_MODEL``.
         base_sampler: Decides numbers where the model does not;
             :class:`~optuna.samplers.TPESampler` by default.
         seed: Makes what is drawn here repeatable: by the default base sampler, by the stand-in

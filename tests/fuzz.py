@@ -23,6 +23,7 @@ import test_prompt
 import test_quoting
 import test_reply
 import test_several
+import test_structured
 import test_thoughts
 import test_wrapping
 
@@ -32,6 +33,7 @@ PROPERTIES = [
     test_reply.test_any_mix_of_tags_is_a_proposal_or_a_reply_error,
     test_reply.test_any_mix_of_tags_is_read_or_refused_where_more_is_allowed,
     test_several.test_any_reply_to_several_is_read_or_refused,
+    test_structured.test_any_json_and_any_text_is_a_proposal_or_a_reply_error,
     test_reply.test_any_values_are_valid_or_refused,
     test_edits.test_edits_make_the_text_that_was_meant_or_are_refused,
     test_edits.test_lines_that_differ_can_always_be_edited,

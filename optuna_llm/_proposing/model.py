@@ -112,7 +112,8 @@ class ModelProposer:
                 return outcome
             refused += 1
             if refused > self._form.retries:
-                says = f"Trial {request.number}: no usable reply in {refused} calls; "
+                calls = "1 call" if refused == 1 else f"{refused} calls"
+                says = f"Trial {request.number}: no usable reply in {calls}; "
                 return replace(outcome, result=ReplyError(f"{says}{outcome.result}"))
             _logger.info("Trial %d: the reply is sent back: %s", request.number, outcome.result)
             reply = outcome.completion.text if outcome.completion else ""
@@ -201,6 +202,7 @@ class ModelProposer:
             proposals = parse_reply(completion.text, request.problem, find_text, find_trial)
         except EditError:
             self._edits.note(is_usable=False)
+            self._form.note_unusable(is_json=False, is_form=False)
             raise
         except ReplyError as error:
             self._form.note_unusable(is_json=request.problem.is_json, is_form=True)

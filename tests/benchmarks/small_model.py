@@ -33,8 +33,8 @@ from optuna_llm import OpenAIModel
 from optuna_llm import suggest_text
 
 
-MAX_TOKENS = 200
-MAX_PROMPT_TOKENS = 800
+MAX_TOKENS = 120
+MAX_PROMPT_TOKENS = 600
 STUDIES = ("numbers", "mixed")
 MODES: tuple[Literal["never", "auto", "always"], ...] = ("never", "always", "auto")
 

@@ -32,6 +32,7 @@ from optuna_llm import ReplyError
 from optuna_llm import Usage
 from optuna_llm.models import _litellm
 from optuna_llm.models import LiteLLMModel
+from optuna_llm.models import resolve_model
 from optuna_llm.testing import write_reply
 
 
@@ -325,6 +326,13 @@ def test_a_study_runs_by_it_and_keeps_what_it_cost(server: HTTPServer) -> None:
     study = optuna.create_study(sampler=LLMSampler(model=connect(server)))
     study.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=3)
     assert [trial.params["x"] for trial in study.trials[1:]] == [0.5, 0.25]
+
+
+def test_a_name_after_litellm_is_one_of_its_models(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPTUNA_LLM_MODEL", "litellm/anthropic/claude-x")
+    model = resolve_model(None)
+    assert isinstance(model, LiteLLMModel)
+    assert model.name == "anthropic/claude-x"
 
 
 def test_it_is_imported_late_and_downloads_nothing() -> None:
