@@ -104,7 +104,7 @@ def test_the_current_folder_is_hidden_in_a_folder_that_is_shown(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for folder in ("/usr/lib", sysconfig.get_path("purelib")):
-        inner = next(entry.path for entry in os.scandir(folder) if entry.is_dir())
+        inner = str(next(path for path in Path(folder).iterdir() if path.is_dir()))
         assert os.listdir(inner)
         code = f"import os; print(os.listdir({inner!r}))\nopen({inner!r} + '/x', 'w')"
         monkeypatch.chdir(inner)

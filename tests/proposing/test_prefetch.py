@@ -55,19 +55,19 @@ class Counter:
         self._lock = threading.Lock()
         self._gate = gate
         self._per_call = per_call
-        self._n_running = 0
+        self.n_running = 0
         self.most_at_once = 0
         self.prompts: list[str] = []
 
     def complete(self, messages: Sequence[Message]) -> Completion:
         with self._lock:
-            self._n_running += 1
-            self.most_at_once = max(self.most_at_once, self._n_running)
+            self.n_running += 1
+            self.most_at_once = max(self.most_at_once, self.n_running)
             self.prompts.append(messages[1].content)
             replies = [write_reply({"x": next(self._numbers)}) for _ in range(self._per_call)]
         self._gate()
         with self._lock:
-            self._n_running -= 1
+            self.n_running -= 1
         if self._per_call > 1:
             replies = [f"<proposal>\n{reply}\n</proposal>" for reply in replies]
         return Completion("\n".join(replies), "counter", USAGE)
@@ -219,7 +219,7 @@ def test_calls_at_the_same_time_are_capped(limit: int) -> None:
 
     def hold() -> None:
         """Hold the first calls up until every job waits for one."""
-        wait_for(lambda: is_full.is_set() or count_running() == 8)
+        wait_for(lambda: is_full.is_set() or (model.n_running == limit and count_running() == 8))
         is_full.set()
 
     def count_running() -> int:
@@ -319,6 +319,11 @@ class Silence:
             threading.Thread(target=self._serve, args=[connection], daemon=True).start()
 
     def _serve(self, connection: socket.socket) -> None:
+        with connection:
+            self._answer_first(connection)
+        self.unanswered.discard(connection)
+
+    def _answer_first(self, connection: socket.socket) -> None:
         received = b""
         while data := connection.recv(65536):
             received += data
@@ -334,7 +339,6 @@ class Silence:
                 connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body))
                 connection.sendall(body)
                 self.unanswered.remove(connection)
-        self.unanswered.discard(connection)
 
 
 def end_by_stop(study: optuna.Study) -> None:

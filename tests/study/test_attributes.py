@@ -8,7 +8,6 @@ import re
 from typing import Any
 
 from hypothesis import given
-from hypothesis import settings
 from hypothesis import strategies as st
 import optuna
 from optuna.distributions import FloatDistribution
@@ -297,7 +296,6 @@ VALUES = st.recursive(
 VALUES |= st.dictionaries(FIELDS, SCALARS, max_size=8)
 
 
-@settings(max_examples=25)
 @given(
     st.dictionaries(KEYS, VALUES, max_size=5),
     st.dictionaries(STUDY_KEYS, VALUES, max_size=4),
