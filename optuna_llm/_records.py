@@ -287,5 +287,8 @@ class Outcome:
         """An outcome for each proposal; the first of them bears the whole cost."""
         return [
             replace(self, others=()),
-            *(replace(self, result=other, usage=Usage(), others=()) for other in self.others),
+            *(
+                replace(self, result=other, usage=Usage(), insights=(), others=())
+                for other in self.others
+            ),
         ]

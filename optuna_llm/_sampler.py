@@ -33,8 +33,8 @@ from optuna_llm._proposing.base import BaseProposer
 from optuna_llm._proposing.edits import Edits
 from optuna_llm._proposing.form import Structured
 from optuna_llm._proposing.log import LOG_VARIABLE
-from optuna_llm._proposing.session import Settings
 from optuna_llm._proposing.sessions import Sessions
+from optuna_llm._proposing.settings import Settings
 from optuna_llm._records import Proposal
 from optuna_llm._study import attributes as stored
 from optuna_llm._study import internals

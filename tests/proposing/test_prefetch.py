@@ -364,7 +364,7 @@ def end_by_interrupt(study: optuna.Study) -> None:
 
     def interrupt() -> None:
         # Trial 1 has got its values by then, so it is trial 2 that waits.
-        prefetcher = study.sampler._sessions.get(study)._prefetcher  # type: ignore[attr-defined]
+        prefetcher = study.sampler._sessions.get(study)._ahead._prefetcher  # type: ignore[attr-defined]
         wait_for(lambda: len(study.get_trials(deepcopy=False)) == 3 and prefetcher.n_waiting)
         os.kill(os.getpid(), signal.SIGINT)
 
