@@ -7,6 +7,9 @@ from collections.abc import Iterator
 import contextlib
 from dataclasses import dataclass
 import logging
+import random
+import re
+import time
 from typing import Literal
 from typing import NoReturn
 from typing import SupportsFloat
@@ -36,6 +39,8 @@ from optuna_llm.models import ModelLike
 Scorer: TypeAlias = Callable[[str], "float | tuple[float, str]"]
 
 _X = "x"
+_MAX_OPENINGS = 10
+_RACE = re.compile("already exists|UNIQUE constraint failed|[Dd]uplicate|database is locked")
 
 
 @dataclass(frozen=True)
@@ -141,7 +146,7 @@ def run(
         user_template=user_template,
     )
     study = optuna.create_study(
-        storage=storage,
+        storage=_open_storage(storage),
         study_name=study_name,
         direction=direction,
         sampler=sampler,
@@ -195,6 +200,24 @@ def _make_objective(func: Scorer, x: TextParameter) -> Callable[[optuna.Trial], 
         return score
 
     return objective
+
+
+def _open_storage(
+    storage: str | optuna.storages.BaseStorage | None,
+) -> optuna.storages.BaseStorage:
+    """The storage, which several processes may create at the same time.
+
+    Optuna creates the tables of a new database without a lock: of processes that start together,
+    all but one may fail, and find the tables the next time.
+    """
+    for _ in range(_MAX_OPENINGS):
+        try:
+            return optuna.storages.get_storage(storage)
+        except Exception as error:
+            if not isinstance(storage, str) or not _RACE.search(str(error)):
+                raise
+            time.sleep(random.uniform(0.05, 0.5))
+    return optuna.storages.get_storage(storage)
 
 
 @contextlib.contextmanager

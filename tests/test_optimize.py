@@ -4,6 +4,7 @@ from pathlib import Path
 import signal
 import subprocess
 import sys
+import time
 from typing import Any
 
 import optuna
@@ -230,3 +231,17 @@ def test_a_wrong_argument_is_named_at_once(
     valid = {"task": "", "question": "", "func": len, "x0": "a", "model": script()}
     with pytest.raises(error, match=says):
         run(**valid | arguments)
+
+
+@pytest.mark.slow
+def test_processes_that_start_together_on_a_new_database_share_it(tmp_path: Path) -> None:
+    code = f"""
+import sys, time
+from optuna_llm.optimize import run
+time.sleep(max(0, float(sys.argv[1]) - time.time()))
+run("T", "Q", len, "a", max_steps=1, model="offline", verbose=False,
+    storage="sqlite:///{tmp_path}/study.db", study_name="s")
+"""
+    begin = str(time.time() + 5)
+    processes = [subprocess.Popen([sys.executable, "-c", code, begin]) for _ in range(6)]
+    assert [process.wait(120) for process in processes] == [0] * 6

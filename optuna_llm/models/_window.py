@@ -13,6 +13,11 @@ _MOST_CHARACTERS_PER_TOKEN = 10.0
 # The prompts of one study are alike: so much above the lowest ratio is no chance.
 _MOST_GROWTH = 1.5
 _LEAST_CHARACTERS = 6_000
+# The same count again and again, for prompts that differ by so much, is a limit.
+_SAME_COUNT = 0.005
+_LEAST_CALLS = 3
+_MOST_CALLS = 50
+_LEAST_SPREAD = 1.2
 
 
 class PromptWindow:
@@ -20,6 +25,8 @@ class PromptWindow:
 
     def __init__(self) -> None:
         self._lowest = _MOST_CHARACTERS_PER_TOKEN / _MOST_GROWTH
+        self._highest = 0
+        self._sent_at_highest: list[int] = []
         self._has_warned = False
 
     def check(self, messages: Sequence[Message], usage: Usage) -> str | None:
@@ -33,13 +40,23 @@ class PromptWindow:
         if self._has_warned or n_tokens == 0 or n_characters < _LEAST_CHARACTERS:
             return None
         ratio = n_characters / n_tokens
-        if ratio <= self._lowest * _MOST_GROWTH:
+        if ratio <= self._lowest * _MOST_GROWTH and not self._is_capped(n_characters, n_tokens):
             self._lowest = min(self._lowest, ratio)
             return None
         self._has_warned = True
+        n_sent = max([n_characters, *self._sent_at_highest]) // 4
         return (
-            f"counted {n_tokens:,} prompt tokens where about {n_characters // 4:,} were sent: it "
+            f"counted {n_tokens:,} prompt tokens where about {n_sent:,} were sent: it "
             "seems to have truncated the prompt silently. Give the model a larger context window "
             "(Ollama: OLLAMA_CONTEXT_LENGTH or num_ctx; LM Studio: its context length; "
             f"llama.cpp: --ctx-size), or set max_prompt_tokens below {n_tokens:,}."
         )
+
+    def _is_capped(self, n_characters: int, n_tokens: int) -> bool:
+        """Whether prompts of different lengths have come to the same, highest count."""
+        if n_tokens > self._highest * (1 + _SAME_COUNT):
+            self._highest, self._sent_at_highest = n_tokens, []
+        if n_tokens >= self._highest * (1 - _SAME_COUNT):
+            self._sent_at_highest.append(n_characters)
+        sent = self._sent_at_highest[-_MOST_CALLS:]
+        return len(sent) >= _LEAST_CALLS and max(sent) > min(sent) * _LEAST_SPREAD

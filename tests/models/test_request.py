@@ -241,6 +241,18 @@ def test_a_server_that_cuts_prompts_silently_is_noticed_once(
     assert "num_ctx" in warnings[0]
 
 
+def test_a_count_that_stays_the_same_for_longer_and_longer_prompts_is_a_limit(
+    server: HTTPServer, logs: pytest.LogCaptureFixture
+) -> None:
+    serve(server, lambda _: completion("Hi", usage={"prompt_tokens": 2050}))
+    model = connect(server)
+    for size in (8_200, 9_000, 9_500, 10_500):
+        model.complete((MESSAGES[0], Message("user", "word " * (size // 5))))
+    warnings = [r.getMessage() for r in logs.records if "truncated the prompt" in r.getMessage()]
+    assert len(warnings) == 1
+    assert "counted 2,050 prompt tokens where about 2,6" in warnings[0]
+
+
 @pytest.mark.parametrize(
     "usage",
     [
