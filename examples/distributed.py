@@ -52,6 +52,8 @@ def main(storage: str = "sqlite:///distributed.db", n_workers: str = "4") -> Non
     for worker, count in Counter(t.user_attrs["worker"] for t in trials).items():
         print(f"process {worker}: {count} trials")
     print(f"{len({str(get_texts(t)) + str(t.params) for t in trials})} different of {len(trials)}")
+    if not trials:
+        raise SystemExit("No trial has succeeded: the reasons are above.")
     print(f"best: {study.best_value:.4g} with {get_texts(study.best_trial)}, {study.best_params}")
 
 

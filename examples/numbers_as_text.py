@@ -29,6 +29,8 @@ def main(max_steps: int = 20, **arguments: object) -> Result:
         **arguments,
     )
     best_score, scores, best_x = result
+    if best_score is None:
+        raise SystemExit("\nNo text was two numbers: the reasons are above.")
     print(f"\nf({best_x}) = {best_score:g}, the best of {len(scores)}")
     return result
 

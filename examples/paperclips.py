@@ -41,6 +41,8 @@ def main(max_steps: int = 3, seconds: float = 30, **arguments: object) -> Result
         **arguments,
     )
     best_score, _, best_x = result
+    if best_score is None:
+        raise SystemExit("\nNo script could be run: the reasons are above.")
     print(f"\n{best_score:g} paperclips:\n{best_x}")
     return result
 

@@ -51,6 +51,8 @@ def main(max_steps: int = 8, **arguments: object) -> Result:
         **arguments,
     )
     best_score, scores, best_x = result
+    if best_score is None:
+        raise SystemExit("\nNo script made a classifier: the reasons are above.")
     print(f"\nTest accuracy {best_score:.4f}, the best of {len(scores)}:\n{best_x}")
     return result
 

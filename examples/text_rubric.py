@@ -36,6 +36,8 @@ def main(max_steps: int = 6, model: ModelLike = None, **arguments: object) -> Re
         **arguments,
     )
     best_score, _, best_x = result
+    if best_score is None:
+        raise SystemExit("\nNo text could be rated: the reasons are above.")
     print(f"\nRated {best_score:g}: {best_x}")
     return result
 

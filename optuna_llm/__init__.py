@@ -12,6 +12,7 @@ from optuna_llm._errors import LLMError
 from optuna_llm._errors import ModelError
 from optuna_llm._errors import ModelSetupError
 from optuna_llm._errors import ReplyError
+from optuna_llm._images import Image
 from optuna_llm._records import Completion
 from optuna_llm._records import Message
 from optuna_llm._records import TrialRecord
@@ -32,10 +33,13 @@ if TYPE_CHECKING:
     from optuna_llm.models import OfflineModel
     from optuna_llm.models import OpenAIModel
 
+__version__ = "0.1.0"
+
 __all__ = [
     "ChatModel",
     "Completion",
     "ContextLengthError",
+    "Image",
     "LLMError",
     "LLMSampler",
     "Message",

@@ -3,10 +3,10 @@
     LLMError
     ├── ReplyError              the model's mistake: its reply could not be used
     └── ModelError              the world's: the model could not be asked
-        ├── ContextLengthError      the prompt is longer than the model takes
-        └── ModelSetupError         key, quota, name or request: refused now and ever
+        ├── ContextLengthError      the prompt is longer than the model accepts
+        └── ModelSetupError         key, quota, name or request: would be refused again
 
-A caller's mistake is a ``ValueError`` or ``TypeError`` and stands outside of the tree.
+A caller's mistake is a ``ValueError`` or ``TypeError``, outside this tree.
 """
 
 from __future__ import annotations
@@ -17,24 +17,24 @@ class LLMError(Exception):
 
 
 class ReplyError(LLMError):
-    """The model's reply could not be used; the message says to the model what to mend."""
+    """The model's reply could not be used; the message tells the model what to correct."""
 
 
 class ModelError(LLMError):
-    """The model gave no reply: time ran out, the connection broke, the server failed.
+    """The model gave no reply: a timeout, a broken connection, a server error.
 
-    Raise it from a model of your own where the base sampler shall stand in. Any other
-    exception of a model ends the trial as it is.
+    Raise it from a model of your own to have the base sampler stand in. Any other exception
+    raised by a model fails the trial as it is.
     """
 
 
 class ContextLengthError(ModelError):
-    """The prompt is longer than the model takes; the sampler asks again with a shorter one."""
+    """The prompt is longer than the model accepts; the sampler retries with a shorter one."""
 
 
 class ModelSetupError(ModelError):
-    """The server refuses the request and would refuse it again: the setup must be mended.
+    """The server refuses the request and would refuse it again: the setup must be fixed.
 
-    Raised for a wrong key, an unknown model or a used-up quota. Never answered by a fallback: it
-    ends the study.
+    Raised for a wrong key, an unknown model or an exhausted quota. There is no fallback: it ends
+    ``study.optimize``, which raises it even under ``catch=Exception``.
     """

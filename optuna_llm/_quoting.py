@@ -153,10 +153,18 @@ def _find_anchors(before: Sequence[str], after: Sequence[str]) -> list[tuple[int
 
 
 def shorten(text: str, limit: int) -> str:
-    """The text in at most ``limit`` characters; the middle goes, most of the end stays."""
+    """The text in at most ``limit`` characters; the middle goes, most of the end stays.
+
+    It is cut at the ends of lines, unless that would lose half of what there is room for.
+    """
     if len(text) <= limit:
         return text
     mark = f"\n[… {len(text):,} characters in all, the middle is left out …]\n"
     room = max(0, limit - len(mark))
-    head = room // 4
-    return (text[:head] + mark + text[len(text) - (room - head) :])[:limit]
+    head = text[: room // 4]
+    tail = text[len(text) - (room - len(head)) :]
+    if (end := head.rfind("\n")) > len(head) // 2:
+        head = head[:end]
+    if 0 <= (begin := tail.find("\n")) < len(tail) // 2:
+        tail = tail[begin + 1 :]
+    return (head + mark + tail)[:limit]

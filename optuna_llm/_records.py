@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import field
 from dataclasses import replace
+from typing import Any
 from typing import Literal
 from typing import TypeAlias
 
@@ -16,6 +17,9 @@ from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
 from optuna_llm._errors import LLMError
+from optuna_llm._images import Image
+from optuna_llm._images import list_images
+from optuna_llm._images import mention_hidden
 
 
 ParamValue: TypeAlias = float | int | str | bool | None
@@ -27,10 +31,45 @@ Source: TypeAlias = Literal["initial", "model", "base", "fallback", "user"]
 
 @dataclass(frozen=True)
 class Message:
-    """One message to a model. ``vars(message)`` is the dict that chat clients take."""
+    """One message to a model; :meth:`to_dict` is what chat clients take.
+
+    Attributes:
+        role: Who says it.
+        content: Its text. Where it has images, the text ends with a list of them.
+        images: Images that follow the text; only for models that declare ``takes_images``.
+    """
 
     role: Literal["system", "user"]
     content: str
+    images: tuple[Image, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.images:
+            # The class has the default: so vars() of a message without images has two entries,
+            # and is what chat clients take.
+            vars(self).pop("images")
+
+    def to_dict(self) -> dict[str, Any]:
+        """The message as chat clients take it: with images, its content is a list of parts."""
+        if not self.images:
+            return {"role": self.role, "content": self.content}
+        parts: list[dict[str, Any]] = [{"type": "text", "text": self.content}]
+        parts += [{"type": "image_url", "image_url": {"url": i.url}} for i in self.images]
+        return {"role": self.role, "content": parts}
+
+    def to_log(self) -> dict[str, Any]:
+        """The message for a log: with a digest in place of each image."""
+        images = {"images": [image.digest for image in self.images]} if self.images else {}
+        return {"role": self.role, "content": self.content, **images}
+
+    def limit_images(self, count: int) -> Message:
+        """The message with so many images at most, its text telling of those left out."""
+        if len(self.images) <= count:
+            return self
+        kept = self.images[:count]
+        told = list_images(kept) + mention_hidden(len(self.images) - count)
+        text = self.content.removesuffix(list_images(self.images))
+        return Message(self.role, text + told, kept)
 
 
 @dataclass(frozen=True)
@@ -66,12 +105,15 @@ class Completion:
         model: The model's name as the server reports it; None where it does not.
         usage: Token counts. ``calls`` and ``seconds`` are filled in by who asked.
         is_cut: Whether the reply ended for its length, before its end.
+        is_free: Whether a JSON schema was given that the server does not take: nothing bound the
+            reply to it.
     """
 
     text: str
     model: str | None = None
     usage: Usage = field(default_factory=Usage)
     is_cut: bool = False
+    is_free: bool = False
 
 
 @dataclass(frozen=True)
@@ -108,6 +150,7 @@ class Problem:
         n_proposals: How many proposals a reply is to hold.
         editable: Names of the texts that may be answered with changes to a trial's text.
         edits_only: Whether such a text is not to be sent whole.
+        is_json: Whether the reply is to be a JSON object, texts included.
         noise: Standard deviation of the objective at the same values; None if not known.
         best_possible: A bound that no objective value can pass; None if not known.
     """
@@ -121,6 +164,7 @@ class Problem:
     n_proposals: int = 1
     editable: frozenset[str] = frozenset()
     edits_only: bool = False
+    is_json: bool = False
     noise: float | None = None
     best_possible: float | None = None
 
@@ -151,6 +195,7 @@ class TrialRecord:
         rationale: The model's own words on why it proposed the trial.
         parent: Number of the trial whose texts this one was derived from.
         source: Who decided its values; None where nobody has said.
+        images: Artifact ids of the images that the evaluator has handed over.
     """
 
     number: int
@@ -164,6 +209,7 @@ class TrialRecord:
     rationale: str = ""
     parent: int | None = None
     source: Source | None = None
+    images: Sequence[str] = ()
 
     @property
     def violation(self) -> float:
@@ -241,5 +287,8 @@ class Outcome:
         """An outcome for each proposal; the first of them bears the whole cost."""
         return [
             replace(self, others=()),
-            *(replace(self, result=other, usage=Usage(), others=()) for other in self.others),
+            *(
+                replace(self, result=other, usage=Usage(), insights=(), others=())
+                for other in self.others
+            ),
         ]

@@ -8,6 +8,8 @@ from pathlib import Path
 import random
 from typing import Any
 from typing import get_args
+from typing import NoReturn
+from typing import TYPE_CHECKING
 
 from optuna import Study
 from optuna.distributions import BaseDistribution
@@ -18,6 +20,8 @@ from optuna.trial import TrialState
 
 from optuna_llm._errors import LLMError
 from optuna_llm._errors import ModelSetupError
+from optuna_llm._mistakes import refuse_model_as_task
+from optuna_llm._mistakes import refuse_unknown
 from optuna_llm._prompt.builder import LEAST_PROMPT_TOKENS
 from optuna_llm._prompt.builder import Prompt
 from optuna_llm._prompt.choice import choose_usual
@@ -27,9 +31,10 @@ from optuna_llm._prompt.system import Templates
 from optuna_llm._prompt.system import USER_TEMPLATE
 from optuna_llm._proposing.base import BaseProposer
 from optuna_llm._proposing.edits import Edits
+from optuna_llm._proposing.form import Structured
 from optuna_llm._proposing.log import LOG_VARIABLE
-from optuna_llm._proposing.session import Settings
 from optuna_llm._proposing.sessions import Sessions
+from optuna_llm._proposing.settings import Settings
 from optuna_llm._records import Proposal
 from optuna_llm._study import attributes as stored
 from optuna_llm._study import internals
@@ -37,6 +42,11 @@ from optuna_llm._study.declarations import check_task
 from optuna_llm._study.declarations import find_declared_here
 from optuna_llm.models import ModelLike
 from optuna_llm.models import resolve_model
+from optuna_llm.models._chat import takes_schema
+
+
+if TYPE_CHECKING:
+    from optuna.artifacts._protocol import ArtifactStore
 
 
 class LLMSampler(BaseSampler):
@@ -45,30 +55,36 @@ class LLMSampler(BaseSampler):
     .. code-block:: python
 
         import optuna
-        from optuna_llm import LLMSampler, suggest_text
+        from optuna_llm import LLMSampler, explain_failures, suggest_text
 
 
+        @explain_failures
         def objective(trial):
-            greeting = suggest_text(trial, "greeting", "Hello", description="A greeting.")
-            return len(greeting) + trial.suggest_float("x", 0, 1)
+            width = trial.suggest_int("width", 10, 40)
+            greeting = suggest_text(trial, "greeting", "Hello, Ada!", description="One line.")
+            if "Ada" not in greeting:
+                raise ValueError("The greeting must name Ada.")
+            return abs(len(greeting) - width)
 
 
-        study = optuna.create_study(sampler=LLMSampler("Be brief.", model="offline"))
-        study.optimize(objective, n_trials=10)
+        study = optuna.create_study(sampler=LLMSampler("Fill the width.", model="offline"))
+        study.optimize(objective, n_trials=10, catch=Exception)
 
     Trial 0 takes the initial texts, and numbers from the base sampler. Each later trial is
     proposed by the model in one call, from what all trials of the study have come to, whoever
     ran them. A reply that cannot be used goes back to the model with the reason. If the model
     gives no usable reply, numbers come from the base sampler (its source is then
     ``fallback``, and its error says why); a trial that needs a text fails with an
-    :class:`LLMError`, which ``study.optimize(…, catch=LLMError)`` lets pass.
+    :class:`LLMError`, which ``study.optimize(…, catch=LLMError)`` lets pass. A
+    :class:`ModelSetupError`, such as for a wrong key, ends ``study.optimize`` whatever it catches.
 
     Args:
         task: What the study is about, in words for the model. By default what the study was
             told before.
         model: A :class:`ChatModel`, a function ``messages -> str`` or a name: ``"offline"`` is
-            :class:`OfflineModel`, any other an :class:`OpenAIModel`. None is the name in the
-            environment variable ``OPTUNA_LLM_MODEL``.
+            :class:`OfflineModel`, ``"litellm/…"`` a :class:`LiteLLMModel`, any other an
+            :class:`OpenAIModel`. None is the name in the environment variable
+            ``OPTUNA_LLM_MODEL``.
         base_sampler: Decides numbers where the model does not;
             :class:`~optuna.samplers.TPESampler` by default.
         seed: Makes what is drawn here repeatable: by the default base sampler, by the stand-in
@@ -78,7 +94,8 @@ class LLMSampler(BaseSampler):
         max_prompt_tokens: Size of the messages of one call together, a token counted as 4
             characters; the text to start from always stands there whole. None is 16,000 and four
             times the longest text.
-        max_reply_retries: How often a reply that cannot be used is sent back.
+        max_reply_retries: How often a reply that cannot be used is sent back; less often if none
+            of the model's replies has been usable.
         prefetch: How many proposals are made ahead, in the background, while objectives run, so
             that trials need not wait for the model. Twice the number of trials that run here at
             once hides a model that is about as slow as the objective. 0 asks when a trial needs
@@ -91,6 +108,9 @@ class LLMSampler(BaseSampler):
         edits: Whether the model may answer with changes to a trial's text in place of a whole
             one: ``"auto"`` for texts of more than 1,500 characters, as long as it is good at it;
             ``"always"`` or ``"never"``.
+        structured: Whether the model is sent a JSON schema of the reply, which its server holds
+            it to. ``"auto"`` does so after three replies in a row that cannot be read, six if
+            there are texts, since code is better outside of JSON; ``"always"`` or ``"never"``.
         insights: Whether the model is asked, before the history is cut, for a few lines of what
             it has taught; they are stored with the study and shown from then on.
         history: Ranks finished trials by how useful they are to show in full when not all of them
@@ -104,11 +124,13 @@ class LLMSampler(BaseSampler):
             ``{request}``, which must be there.
         log_file: A file that gets a line of JSON for each call: messages, reply, usage, seconds
             and outcome. By default what ``OPTUNA_LLM_LOG`` names.
+        artifact_store: Keeps the images that objectives give to :func:`report_feedback`, an
+            artifact store of Optuna's such as ``optuna.artifacts.FileSystemArtifactStore``.
 
     Raises:
-        ValueError: If no model is named or the one named cannot be reached for lack of a key,
-            a number is out of range, or a template cannot be filled in.
-        TypeError: If an argument is of another type.
+        ValueError: If no model is named, a key is missing for it, the task reads like the name of
+            a model, a number is out of range, or a template cannot be filled in.
+        TypeError: If an argument is of the wrong type or unknown.
     """
 
     def __init__(
@@ -124,12 +146,17 @@ class LLMSampler(BaseSampler):
         proposals_per_call: int = 1,
         max_concurrent_calls: int | None = None,
         edits: Edits = "auto",
+        structured: Structured = "auto",
         insights: bool = True,
         history: HistoryPolicy = choose_usual,
         system_template: str = SYSTEM_TEMPLATE,
         user_template: str = USER_TEMPLATE,
         log_file: str | os.PathLike[str] | None = None,
+        artifact_store: ArtifactStore | None = None,
+        **unknown: NoReturn,
     ) -> None:
+        refuse_unknown(LLMSampler.__init__, unknown)
+        refuse_model_as_task(task, model)
         base_sampler = TPESampler(seed=seed) if base_sampler is None else base_sampler
         if not isinstance(base_sampler, BaseSampler):
             raise TypeError(f"base_sampler must be an Optuna sampler: {base_sampler!r}.")
@@ -146,10 +173,13 @@ class LLMSampler(BaseSampler):
             proposals_per_call=proposals_per_call,
             max_concurrent_calls=max_concurrent_calls,
             edits=edits,
+            structured=structured,
             insights=insights,
             log_file=None if log_file is None else Path(log_file),
+            artifact_store=artifact_store,
         )
         _check(settings)
+        self.artifact_store = artifact_store
         self._base_sampler = base_sampler
         self._sessions = Sessions(settings)
 
@@ -188,7 +218,7 @@ class LLMSampler(BaseSampler):
         base = BaseProposer(self._base_sampler, study, trial, search_space)
         outcome = session.propose(whole, trial, search_space, base)
         if isinstance(outcome.result, ModelSetupError):
-            internals.stop(whole)
+            internals.end_optimize(whole, outcome.result)
         if isinstance(outcome.result, LLMError):
             raise outcome.result
         assert isinstance(outcome.result, Proposal)
@@ -225,7 +255,14 @@ def _check(settings: Settings) -> None:
 
     Raises:
         ValueError: If a number is out of range, or a word is not known.
+        TypeError: If what is given as an artifact store is none.
     """
+    store = settings.artifact_store
+    if store is not None and not (hasattr(store, "open_reader") and hasattr(store, "write")):
+        raise TypeError(
+            f"artifact_store must be an artifact store of Optuna's: {store!r}. For a folder, give "
+            "optuna.artifacts.FileSystemArtifactStore(folder)."
+        )
     for name, least in (
         ("max_prompt_tokens", LEAST_PROMPT_TOKENS),
         ("max_reply_retries", 0),
@@ -236,5 +273,12 @@ def _check(settings: Settings) -> None:
         number = getattr(settings, name)
         if number is not None and number < least:
             raise ValueError(f"{name} must be {least} or more: {number!r}.")
-    if settings.edits not in (known := get_args(Edits)):
-        raise ValueError(f"edits must be one of {', '.join(known)}: {settings.edits!r}.")
+    for name, words in (("edits", Edits), ("structured", Structured)):
+        word, known = getattr(settings, name), get_args(words)
+        if word not in known:
+            raise ValueError(f"{name} must be one of {', '.join(known)}: {word!r}.")
+    if settings.structured == "always" and not takes_schema(settings.model):
+        raise ValueError(
+            'structured="always" needs a model that takes a JSON schema, by a keyword `schema` of '
+            f"its complete(): {settings.model!r} has none."
+        )

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Sequence
+import contextlib
 from contextvars import ContextVar
 from dataclasses import replace
 import functools
+import math
 from pathlib import Path
+import re
 import traceback
 from typing import Any
 from typing import TypeVar
+from weakref import WeakKeyDictionary
 
 from optuna import TrialPruned
 from optuna.trial import BaseTrial
@@ -18,9 +23,13 @@ from optuna.trial import FrozenTrial
 from optuna.trial import Trial
 
 from optuna_llm._errors import LLMError
+from optuna_llm._errors import ModelSetupError
+from optuna_llm._images import check_images
+from optuna_llm._quoting import shorten
 from optuna_llm._records import TextParameter
 from optuna_llm._study import attributes as stored
 from optuna_llm._study import internals
+from optuna_llm._study.artifacts import upload_images
 from optuna_llm._study.declarations import declare_text
 
 
@@ -30,6 +39,11 @@ RUNNING: ContextVar[Trial | None] = ContextVar("RUNNING", default=None)
 """The trial whose objective runs in this context, where ``optimize.run`` keeps it from view."""
 
 _PACKAGE = str(Path(__file__).parent)
+
+_FRAME = re.compile(r'^(\s*(?:\| +)?File )"([^"\n]+)"', re.MULTILINE)
+
+_asked: WeakKeyDictionary[Trial, dict[str, str | None]] = WeakKeyDictionary()
+"""The initial texts that trials were asked with, by name."""
 
 
 def suggest_text(
@@ -63,10 +77,10 @@ def suggest_text(
         language: Its language (``"python"``), for the model and for display; None for prose.
 
     Raises:
-        ValueError: If the name is taken or not usable, ``initial`` is no string, a trial that
-            does not run holds no text of this name, or there is neither an initial text nor a
-            model that could write one.
-        LLMError: If no text could be had from the model.
+        ValueError: If the name is taken or invalid, ``initial`` is not a string or differs from
+            what this trial gave before, a trial that is not running holds no text of this name,
+            or there is neither an initial text nor a model that could write one.
+        LLMError: If the model gave no text.
     """
     stored.check_text_name(name)
     if initial is not None and not isinstance(initial, str):
@@ -74,6 +88,11 @@ def suggest_text(
     if name in trial.distributions:
         raise ValueError(f"{name!r} is a number parameter of this trial: name the text otherwise.")
     if isinstance(trial, Trial):
+        if _asked.setdefault(trial, {}).setdefault(name, initial) != initial:
+            raise ValueError(
+                f"This trial has asked for the text {name!r} before, with another initial text: "
+                "give one of the two another name."
+            )
         # Declared first, so that other workers and the prompt know of a text that was enqueued.
         parameter = TextParameter(name, description, language, initial, initial is not None)
         declare_text(trial.study, parameter)
@@ -104,51 +123,124 @@ def get_texts(trial: Trial | FrozenTrial | FixedTrial) -> dict[str, str]:
     return stored.read_texts(trial)
 
 
-def report_feedback(trial: BaseTrial, feedback: str) -> None:
-    """Tell the model of this trial in words; a later call replaces what an earlier one said.
+def report_feedback(
+    trial: BaseTrial, feedback: str, *, images: Sequence[object] | None = None
+) -> None:
+    """Tell the model of this trial in words and images; a later call replaces an earlier one's.
+
+    .. code-block:: python
+
+        report_feedback(trial, "The curve is jagged.", images=[figure])
+
+    Images are kept in the sampler's artifact store, where optuna-dashboard finds them too, and
+    shown to a model that takes images: those of the trial to start from and of the best, four at
+    most. Under any other sampler than an :class:`LLMSampler` they are left alone.
 
     Args:
         trial: The running trial.
         feedback: What the evaluation found: scores by class, a traceback, a judge's words. Of
-            more than a thousand characters or so the model is shown the beginning and the end.
+            more than 1,500 characters, the model is shown the beginning and the end.
+        images: At most four images of 5 MB each, as PNG, JPEG, WebP or GIF: bytes, a path, a PIL
+            image or a matplotlib figure. None leaves those that an earlier call has given.
 
     Raises:
-        TypeError: If ``feedback`` is no string.
+        TypeError: If ``feedback`` is no string, or an image is something else.
+        ValueError: If there are too many images, one is too large or of another format, or the
+            sampler has no artifact store to keep them.
+        OSError: If an image's file cannot be read.
     """
     if not isinstance(feedback, str):
         raise TypeError(f"Feedback must be a string: {feedback!r}.")
     trial.set_user_attr(stored.FEEDBACK, stored.fit_attribute(feedback))
+    if images is not None and isinstance(trial, Trial):
+        _store_images(trial, images)
 
 
 def explain_failures(objective: Callable[[Trial], _Result]) -> Callable[[Trial], _Result]:
     """Wrap an objective so that the model reads why a trial failed.
 
-    An exception's traceback is added to the trial's feedback, and the exception goes on its
-    way: Optuna fails the trial, and ``catch=`` decides whether the study goes on. Pruning, and
-    a model that gave no proposal, are no failures of the candidate and are passed on as they
-    are.
+    The traceback of an exception is added to the trial's feedback, and so is a returned value
+    that is no number, such as NaN or None. The exception is raised again: Optuna fails the trial,
+    and ``catch=`` decides whether the study continues. Pruning and an :class:`LLMError` say
+    nothing about the candidate and add no feedback; a :class:`ModelSetupError`, such as for a
+    judge's wrong key, ends ``study.optimize`` whatever it catches.
+
+    .. code-block:: python
+
+        @explain_failures
+        def objective(trial):
+            code = suggest_text(trial, "code", START, language="python")
+            run = run_python(code + CALL, inputs=CASES, outputs=["answers"], timeout=10)
+            if not run.ok:
+                raise RuntimeError(run.feedback)
+            if run.values["answers"] != EXPECTED:
+                raise ValueError("f gives a wrong answer.")
+            return run.seconds
     """
 
     @functools.wraps(objective)
     def explained(trial: Trial) -> _Result:
         try:
-            return objective(trial)
+            value = objective(trial)
+            _explain_value(trial, value)
+        except ModelSetupError as error:
+            if isinstance(trial, Trial):
+                internals.end_optimize(trial.study, error)
+            raise
         except (TrialPruned, LLMError):
             raise
         except Exception as error:
-            said = stored.read_feedback(trial)
-            report_feedback(trial, f"{said}\n{_describe(error)}".strip())
+            _add_feedback(trial, _describe(error))
             raise
+        return value
 
     return explained
 
 
+def _add_feedback(trial: Trial, words: str) -> None:
+    report_feedback(trial, f"{stored.read_feedback(trial)}\n{words}".strip())
+
+
+def _explain_value(trial: Trial, value: Any) -> None:
+    """Add feedback if Optuna is going to fail the trial for the value that it returned.
+
+    Raises:
+        OverflowError: If it is an int beyond all floats, for which Optuna would leave the trial
+            RUNNING.
+    """
+    if not isinstance(trial, Trial):
+        return
+    n_objectives = len(trial.study.directions)
+    values = value if isinstance(value, Sequence) else [value]
+    try:
+        if len(values) == n_objectives and not any(math.isnan(float(v)) for v in values):
+            return
+    except (TypeError, ValueError):
+        pass
+    wanted = "a number" if n_objectives == 1 else "a number per objective"
+    _add_feedback(trial, f"The objective returned {shorten(repr(value), 200)}, not {wanted}.")
+
+
 def _describe(error: Exception) -> str:
-    """The traceback from the user's own first frame on."""
+    """The traceback from the user's own first frame on, with short paths."""
     trace = error.__traceback__
     while trace is not None and trace.tb_frame.f_code.co_filename.startswith(_PACKAGE):
         trace = trace.tb_next
-    return "".join(traceback.format_exception(type(error), error, trace or error.__traceback__))
+    lines = traceback.format_exception(type(error), error, trace or error.__traceback__)
+    return _FRAME.sub(lambda match: f'{match[1]}"{_shorten_path(match[2])}"', "".join(lines))
+
+
+def _shorten_path(name: str) -> str:
+    """A file relative to the working directory or to where packages are; else its name alone."""
+    path = Path(name)
+    for folder in ("site-packages", "dist-packages"):
+        if folder in path.parts:
+            return "/".join(path.parts[path.parts.index(folder) + 1 :])
+    if not path.is_absolute():
+        return name
+    with contextlib.suppress(OSError, ValueError):
+        return path.relative_to(Path.cwd()).as_posix()
+    return path.name
 
 
 def _find_text(trial: BaseTrial, name: str) -> str | None:
@@ -171,6 +263,20 @@ def _find_text(trial: BaseTrial, name: str) -> str | None:
 def _store_text(trial: Trial, name: str, text: str) -> None:
     for key, value in stored.text_attributes({name: text}, trial).items():
         trial.set_user_attr(key, value)
+
+
+def _store_images(trial: Trial, images: Sequence[object]) -> None:
+    sampler = internals.find_sampler(trial)
+    if not hasattr(sampler, "artifact_store"):
+        return  # An objective runs unchanged under any other sampler.
+    checked = check_images(images)
+    if checked and sampler.artifact_store is None:
+        raise ValueError(
+            "There is nowhere to keep images: give the sampler an artifact store, such as "
+            "LLMSampler(artifact_store=optuna.artifacts.FileSystemArtifactStore(folder))."
+        )
+    ids = upload_images(trial, checked, sampler.artifact_store)
+    trial.set_user_attr(stored.IMAGES, ids)
 
 
 def _note_initial(trial: Trial) -> None:

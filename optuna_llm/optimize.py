@@ -8,6 +8,7 @@ import contextlib
 from dataclasses import dataclass
 import logging
 from typing import Literal
+from typing import NoReturn
 from typing import SupportsFloat
 from typing import TypeAlias
 
@@ -15,11 +16,12 @@ import optuna
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
 
-from optuna_llm._errors import ModelSetupError
+from optuna_llm._mistakes import refuse_unknown
 from optuna_llm._prompt.system import SYSTEM_TEMPLATE
 from optuna_llm._prompt.system import USER_TEMPLATE
 from optuna_llm._records import TextParameter
 from optuna_llm._sampler import LLMSampler
+from optuna_llm._study import internals
 from optuna_llm._study.facts import describe_study
 from optuna_llm._text import explain_failures
 from optuna_llm._text import get_texts
@@ -75,15 +77,22 @@ def run(
     n_jobs: int = 1,
     show_progress_bar: bool = False,
     seed: int | None = None,
+    **unknown: NoReturn,
 ) -> Result:
     """Improve a text by a model, a step at a time.
 
     .. code-block:: python
 
+        def score(x):
+            if x != x[::-1]:
+                raise ValueError("Not a palindrome.")
+            return len(set(x)), f"{len(set(x))} different letters"
+
+
         best_score, scores, best_x = run(
-            "Find a long palindrome.",
+            "Find a palindrome of many different letters.",
             "A palindrome in lower case, without spaces.",
-            lambda x: (len(x) if x == x[::-1] else 0, "Not a palindrome yet."),
+            score,
             "abba",
             model="offline",
         )
@@ -110,12 +119,14 @@ def run(
         n_jobs: As for :meth:`optuna.study.Study.optimize`.
         show_progress_bar: Likewise.
         seed: As for :class:`LLMSampler`.
+        **unknown: Refused with a hint at what to write instead.
 
     Raises:
         ModelSetupError: If the model's server refuses for good, such as for a wrong key.
         TypeError: If ``func`` returns neither a number nor a number and a string.
         ValueError: If an argument cannot be right.
     """
+    refuse_unknown(run, unknown)
     if not callable(func):
         raise TypeError(f"func must be a function of a text: {func!r}.")
     if not isinstance(x0, str):
@@ -142,14 +153,13 @@ def run(
         n_trials=len(study.get_trials(deepcopy=False)) + n_trials or None,
         target_value=stop_score,
     )
-    fatal: list[Exception] = []
-    objective = _make_objective(func, TextParameter(_X, question, language, x0), fatal)
+    objective = _make_objective(func, TextParameter(_X, question, language, x0))
     callbacks: list[Callable[[optuna.Study, FrozenTrial], None]] = []
     if verbose:
         callbacks.append(ConsoleCallback())
     if stop_score is not None:
         callbacks.append(TargetValueCallback(stop_score))
-    # Failed trials are part of a search; what nobody can mend here has stopped the study.
+    # Failed trials are part of a search; end_optimize raises what no further trial can mend.
     with _hide_trial_lines() if verbose else contextlib.nullcontext():
         study.optimize(
             objective,
@@ -159,27 +169,17 @@ def run(
             callbacks=callbacks,
             show_progress_bar=show_progress_bar,
         )
-    if fatal:
-        raise fatal[0]
     return _summarize(study)
 
 
-def _make_objective(
-    func: Scorer, x: TextParameter, fatal: list[Exception]
-) -> Callable[[optuna.Trial], float]:
-    """The function as an objective. What ends the study for good is put into ``fatal``."""
+def _make_objective(func: Scorer, x: TextParameter) -> Callable[[optuna.Trial], float]:
+    """The function as an objective."""
     assert x.initial is not None
     initial = x.initial
 
     @explain_failures
     def objective(trial: optuna.Trial) -> float:
-        try:
-            text = suggest_text(
-                trial, x.name, initial, description=x.description, language=x.language
-            )
-        except ModelSetupError as error:
-            fatal.append(error)
-            raise
+        text = suggest_text(trial, x.name, initial, description=x.description, language=x.language)
         before = RUNNING.set(trial)
         try:
             answer = func(text)
@@ -188,8 +188,7 @@ def _make_objective(
         try:
             score, words = _read_answer(answer)
         except TypeError as error:
-            fatal.append(error)
-            trial.study.stop()
+            internals.end_optimize(trial.study, error)
             raise
         if words:
             report_feedback(trial, words)

@@ -7,13 +7,17 @@ from collections.abc import Sequence
 import os
 from pathlib import Path
 import runpy
+import struct
 import subprocess
 import sys
 from typing import Any
 
+from optuna.trial import TrialState
 from provenance import told
 import pytest
+from pytest_httpserver import HTTPServer
 
+from optuna_llm import get_texts
 from optuna_llm import Message
 from optuna_llm.optimize import Result
 from optuna_llm.testing import ScriptedModel
@@ -40,18 +44,81 @@ def test_the_quickstart_improves_visibly_and_goes_on_where_it_was(
 ) -> None:
     main = load("quickstart")["main"]
     storage = f"sqlite:///{tmp_path}/quickstart.db"
-    study = main(storage, 12)
+    study = main(storage, 2)
     assert study.trials[0].value == pytest.approx(0.881, abs=0.001)
-    assert len(main(storage, 28).trials) == 40
-    assert study.best_value > 0.9
+    assert len(main(storage, 1).trials) == 3
     printed = capsys.readouterr().out
-    assert "accuracy 0.8810" in printed
-    assert f"The best of 40 trials: accuracy {study.best_value:.4f}" in printed
-    assert study.best_trial.user_attrs["code"] in printed
+    assert "trial  0: accuracy 0.8810, C = 1.963  best so far\n" in printed
+    assert "trial  2: accuracy " in printed
+    assert f"The best of 3 trials: accuracy {study.best_value:.4f}" in printed
+    assert get_texts(study.best_trial)["code"] in printed
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["numbers_as_text", "code_golf", "sklearn_automl", "text_rubric"])
+def test_the_quickstart_improves_as_far_as_the_readme_says(
+    load: Callable[[str], dict[str, Any]], tmp_path: Path
+) -> None:
+    study = load("quickstart")["main"](f"sqlite:///{tmp_path}/quickstart.db")
+    assert study.best_value == pytest.approx(0.95, abs=0.01)
+
+
+def run_quickstart(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(EXAMPLES / "quickstart.py"), *arguments],
+        env={**os.environ, "OPENAI_API_KEY": "x", "OPTUNA_LLM_MODEL": "m", **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_the_quickstart_ends_with_the_reason_if_the_key_is_wrong(
+    tmp_path: Path, httpserver: HTTPServer
+) -> None:
+    answer = {"error": {"message": "Incorrect API key"}}
+    httpserver.expect_request("/chat/completions").respond_with_json(answer, status=401)
+    storage = f"sqlite:///{tmp_path}/quickstart.db"
+    run = run_quickstart(storage, "9", OPENAI_BASE_URL=httpserver.url_for(""))
+    assert run.returncode == 1
+    assert "trial  1: failed: " in run.stdout
+    assert run.stdout.count("trial") == 2
+    assert run.stderr.startswith("ModelSetupError: ")
+    assert "Incorrect API key" in run.stderr
+    assert "Traceback" not in run.stderr
+
+
+def test_the_quickstart_says_how_it_is_used() -> None:
+    run = run_quickstart("--help")
+    assert run.returncode == 0
+    assert "usage: quickstart.py [-h] [storage] [n_trials]" in run.stdout
+
+
+@pytest.mark.parametrize(
+    "name", ["code_golf", "numbers_as_text", "prime_speed", "sklearn_automl", "text_rubric"]
+)
+def test_an_example_in_which_nothing_passes_says_so(
+    name: str, load: Callable[[str], dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    example = load(name)["main"]
+    start = "START" if "START" in example.__globals__ else None
+    if start:
+        monkeypatch.setitem(example.__globals__, start, "raise SystemExit(1)")
+    elif name == "numbers_as_text":
+        monkeypatch.setitem(example.__globals__, "json", None)
+    model = (lambda _: "no score") if name == "text_rubric" else "offline"
+    with pytest.raises(SystemExit, match="the reasons are above"):
+        example(model=model, max_steps=0)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "numbers_as_text",
+        "code_golf",
+        "text_rubric",
+        pytest.param("sklearn_automl", marks=pytest.mark.slow),
+    ],
+)
 def test_an_example_runs_to_its_end_on_the_stand_in(name: str) -> None:
     run = subprocess.run(
         [sys.executable, str(EXAMPLES / f"{name}.py")],
@@ -66,13 +133,45 @@ def test_an_example_runs_to_its_end_on_the_stand_in(name: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("name", "settings"), [("prime_speed", {"max_steps": 1}), ("paperclips", {"seconds": 1})]
+    ("name", "settings"),
+    [
+        pytest.param("prime_speed", {"max_steps": 1}, marks=pytest.mark.slow),
+        ("paperclips", {"seconds": 1}),
+    ],
 )
 def test_a_slow_example_runs_to_its_end_on_the_stand_in_with_short_settings(
     name: str, settings: dict[str, Any], load: Callable[[str], dict[str, Any]]
 ) -> None:
     result: Result = load(name)["main"](model="offline", seed=0, **settings)
     assert len(result.study.trials) == settings.get("max_steps", 3) + 1
+
+
+def test_a_drawing_is_looked_at_beside_its_target_and_becomes_it(
+    load: Callable[[str], dict[str, Any]], tmp_path: Path
+) -> None:
+    example = load("drawing")
+    broken = example["START"].replace("circle", "ellipse")
+
+    class SeeingModel(ScriptedModel):
+        takes_images = True
+
+    replies = [write_reply(texts={"svg": svg}) for svg in (broken, example["TARGET"])]
+    model = SeeingModel(replies)
+    study = example["main"](str(tmp_path / "drawings"), 3, model=model)
+    assert [trial.value for trial in study.trials][1:] == [None, 0]
+    assert "only rect and circle can be drawn, not ellipse" in model.calls[1][1].content
+    (image,) = model.calls[1][1].images
+    assert image.type == "image/png"
+    width, height = struct.unpack(">II", image.data[16:24])
+    assert (width, height) == (4 * (96 + 4 + 96), 4 * 96)
+
+
+def test_the_drawing_runs_to_its_end_on_the_stand_in(
+    load: Callable[[str], dict[str, Any]], tmp_path: Path
+) -> None:
+    study = load("drawing")["main"](str(tmp_path / "drawings"), 12, model="offline")
+    assert study.best_value < study.trials[0].value
+    assert {trial.state.name for trial in study.trials} == {"COMPLETE"}
 
 
 def test_numbers_as_text_finds_the_minimum(load: Callable[[str], dict[str, Any]]) -> None:
@@ -92,6 +191,15 @@ def test_code_golf_gets_shorter_and_wrong_programs_fail(
     result: Result = load("code_golf")["main"](model=model, max_steps=2)
     assert result.best_score == len(GOLFED) < result.scores[0]
     assert "for '' it prints '3\\n', not 0" in model.calls[1][1].content
+
+
+@pytest.mark.usefixtures("bubblewrap")
+def test_code_golf_is_not_won_by_a_table_of_the_answers_it_was_told(
+    load: Callable[[str], dict[str, Any]],
+) -> None:
+    table = "print({11:3,0:0,15:10,6:0,8:5}.get(len(input()),7))"
+    result: Result = load("code_golf")["main"](model=propose(table), max_steps=1)
+    assert result.study.trials[1].state == TrialState.FAIL
 
 
 GOOD_CLASSIFIER = """\
@@ -171,29 +279,37 @@ def test_paperclips_are_made_at_once_and_a_late_script_earns_nothing(
     assert result.scores[2] == 0
 
 
-MILLER_RABIN = """\
+FAST = """\
 def is_prime(n):
-    if n < 49:
-        return n in {2, 3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47}
-    if not (n % 2 and n % 3 and n % 5 and n % 7):
-        return False
-    return pow(2, n - 1, n) == 1 and n not in PSEUDO
+    if n < 4 or n % 2 == 0:
+        return n in (2, 3)
+    return all(n % d for d in range(3, int(n**0.5) + 1, 2))
+"""
+# Right for all that the original checks.
+TABLE = """\
+KNOWN = {n for n in range(2, 3000) if all(n % d for d in range(2, n))} | {21269}
 
 
-PSEUDO = {341, 561, 645, 1105, 1387, 1729, 1905, 2047, 2465, 2701, 2821}
+def is_prime(n):
+    return n in KNOWN
 """
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("bubblewrap")
-def test_prime_speed_gets_fast_and_a_wrong_answer_earns_minus_ten(
-    load: Callable[[str], dict[str, Any]],
+def test_prime_speed_gets_fast_and_a_wrong_program_fails_with_the_case(
+    load: Callable[[str], dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model = propose("def is_prime(n):\n    return n % 2 == 1", MILLER_RABIN)
-    result: Result = load("prime_speed")["main"](model=model, max_steps=2)
-    start, wrong, fast = result.scores
-    assert wrong == -10
+    model = propose("def is_prime(n):\n    return n % 2 == 1", TABLE, FAST)
+    example = load("prime_speed")["main"]
+    fewer_calls = example.__globals__["TIME"].replace("10_000", "200")
+    monkeypatch.setitem(example.__globals__, "TIME", fewer_calls)
+    result: Result = example(model=model, max_steps=3)
+    start, fast = result.scores
     assert fast > start + 1.5
+    failed = [t.user_attrs["feedback"] for t in result.study.trials[1:3]]
+    assert failed[0].endswith("ValueError: is_prime(1) gives True")
+    assert failed[1].endswith(" gives False")
 
 
 def test_a_text_is_rewritten_until_the_judge_likes_it(

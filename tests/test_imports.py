@@ -16,7 +16,8 @@ import optuna_llm
 PACKAGE = Path(optuna_llm.__file__).parent
 # The rooms of the house: each imports only from those above it in this list.
 ROOMS = [
-    {"_errors", "_logging", "_cancellation", "_quoting", "_processes", "_secrets"},
+    {"_errors", "_images", "_logging", "_cancellation", "_mistakes"},
+    {"_quoting", "_processes", "_secrets"},
     {"_records"},
     {"_study"},
     {"_text", "models"},
@@ -86,7 +87,17 @@ def test_modules_of_a_package_do_not_import_from_its_init() -> None:
 @pytest.mark.parametrize(
     ("package", "users"),
     [
-        ("openai", {"models._call", "models._connection", "models._endpoint", "models._openai"}),
+        (
+            "openai",
+            {
+                "models._call",
+                "models._connection",
+                "models._endpoint",
+                "models._litellm",
+                "models._openai",
+            },
+        ),
+        ("litellm", {"models._litellm"}),
         ("optuna_dashboard", {"dashboard._annotate", "dashboard._server"}),
         ("plotly", {"visualization._figures", "visualization._plots"}),
     ],

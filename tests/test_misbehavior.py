@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Iterator
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 import copy
@@ -35,6 +36,7 @@ import pytest
 from waiting import wait_for
 
 from optuna_llm import Completion
+from optuna_llm import explain_failures
 from optuna_llm import get_texts
 from optuna_llm import LLMError
 from optuna_llm import LLMSampler
@@ -44,6 +46,7 @@ from optuna_llm import ModelSetupError
 from optuna_llm import OfflineModel
 from optuna_llm import OpenAIModel
 from optuna_llm import suggest_text
+from optuna_llm.evaluate import Judge
 
 
 Trialish = optuna.Trial | FrozenTrial
@@ -292,24 +295,84 @@ def test_a_model_that_takes_hardly_any_prompt_ends_the_study() -> None:
             study.optimize(objective, n_trials=5)
 
 
-@pytest.mark.parametrize("catch", [(), (Exception,)])
-def test_a_wrong_key_ends_the_study_even_where_all_is_caught(
-    catch: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def refusing(monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultServer]:
+    """A server that knows no key."""
+
     def refuse(connection: socket.socket, _: FaultServer) -> None:
         respond(connection, write_error("Incorrect API key"), 401)
 
     monkeypatch.setitem(WIRE, "401", refuse)
     with serve_faults(lambda _: "401") as server:
-        study = make_study(connect(server))
-        if catch:
-            study.optimize(objective, n_trials=10, catch=catch)
-        else:
-            with pytest.raises(ModelSetupError, match="answered 401: Incorrect API key"):
-                study.optimize(objective, n_trials=10)
-        assert len(server.bodies) == 1
+        yield server
+
+
+@pytest.mark.parametrize("n_jobs", [1, 4])
+@pytest.mark.parametrize("catch", [(), Exception, (LLMError,)])
+def test_optimize_ends_with_the_error_of_a_wrong_key_whatever_it_catches(
+    catch: Any, n_jobs: int, refusing: FaultServer
+) -> None:
+    study = make_study(connect(refusing))
+    study.optimize(objective, n_trials=1)
+    ended = []
+    with pytest.raises(ModelSetupError, match="answered 401: Incorrect API key"):
+        study.optimize(
+            objective,
+            n_trials=4,
+            n_jobs=n_jobs,
+            catch=catch,
+            callbacks=[lambda _, trial: ended.append(trial.number)],
+        )
+    assert 1 <= len(refusing.bodies) <= n_jobs
+    first, *others = study.trials
+    assert first.state == TrialState.COMPLETE
+    assert all(t.state == TrialState.FAIL for t in others)
+    assert all("Incorrect API key" in told(t, "error") for t in others)
+    # Callbacks hear of the trial that failed, as of any other.
+    assert sorted(ended) == [t.number for t in others if catch]
+
+
+def test_without_optimize_a_wrong_key_is_told_where_the_values_are_asked_for(
+    refusing: FaultServer,
+) -> None:
+    study = make_study(connect(refusing))
+    study.tell((trial := study.ask()), objective(trial))
+    trial = study.ask()
+    with pytest.raises(ModelSetupError, match="Incorrect API key"):
+        objective(trial)
+    study.tell(trial, state=TrialState.FAIL)
     assert [t.state for t in study.trials] == [TrialState.COMPLETE, TrialState.FAIL]
-    assert "Incorrect API key" in told(study.trials[1], "error")
+
+
+def test_an_objective_that_hides_a_wrong_key_does_not_hide_it_from_the_user(
+    refusing: FaultServer,
+) -> None:
+    def hide(trial: optuna.Trial) -> float:
+        try:
+            return objective(trial)
+        except ModelError:
+            return 1000.0
+
+    study = make_study(connect(refusing))
+    with pytest.raises(ModelSetupError, match="Incorrect API key"):
+        study.optimize(hide, n_trials=9, catch=Exception)
+    assert len(study.trials) == 2
+
+
+@pytest.mark.parametrize("is_wrapped", [True, False])
+def test_a_judge_with_a_wrong_key_ends_the_study_too(
+    is_wrapped: bool, refusing: FaultServer
+) -> None:
+    judge = Judge("Is it good? {text}", model=connect(refusing))
+
+    def rate(trial: optuna.Trial) -> float:
+        text = suggest_text(trial, "code", "start")
+        return judge(text, None if is_wrapped else trial).score
+
+    study = optuna.create_study(sampler=LLMSampler(model="offline"))
+    with pytest.raises(ModelSetupError, match="Incorrect API key"):
+        study.optimize(explain_failures(rate) if is_wrapped else rate, 9, catch=Exception)
+    assert [t.state for t in study.trials] == [TrialState.FAIL]
 
 
 SECRET = "sk-abcdefghijklmnop"

@@ -98,11 +98,12 @@ def test_a_reply_that_cannot_be_used_costs_a_step_and_no_more() -> None:
     assert result.scores == [1.0, 2.0]
 
 
-def test_a_wrong_setup_ends_it_at_once() -> None:
-    model = ScriptedModel([ModelSetupError("wrong key")] * 5)
+@pytest.mark.parametrize("n_jobs", [1, 4])
+def test_a_wrong_setup_ends_it_at_once(n_jobs: int) -> None:
+    model = ScriptedModel(lambda _: ModelSetupError("wrong key"))
     with pytest.raises(ModelSetupError, match="wrong key"):
-        run("", "", len, "a", model=model, max_steps=5, verbose=False)
-    assert len(model.calls) == 1
+        run("", "", len, "a", model=model, max_steps=9, verbose=False, n_jobs=n_jobs)
+    assert len(model.calls) <= n_jobs
 
 
 @pytest.mark.parametrize("answer", [None, "good", (1.0, 5), (1.0, "a", "b")])

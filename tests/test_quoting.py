@@ -9,6 +9,7 @@ import pytest
 
 from optuna_llm._quoting import clean_text
 from optuna_llm._quoting import diff_texts
+from optuna_llm._quoting import shorten
 
 
 @pytest.mark.parametrize(
@@ -79,3 +80,19 @@ def test_a_diff_of_long_texts_makes_the_new_one_too(random: Random, changes: int
         at = random.randrange(len(new))
         new[at : at + random.randrange(3)] = ["new"] * random.randrange(3)
     assert apply("\n".join(old), diff_texts("\n".join(old), "\n".join(new))) == new
+
+
+def test_what_is_too_long_is_cut_at_the_ends_of_lines_and_keeps_its_last() -> None:
+    lines = [f"line number {i} of the text" for i in range(100)]
+    kept = shorten("\n".join(lines), 500).splitlines()
+    (mark,) = (i for i, line in enumerate(kept) if "characters in all" in line)
+    assert kept[:mark] == lines[:mark]
+    assert kept[mark + 1 :] == lines[mark + 1 - len(kept) :]
+
+
+@given(st.text("ab\n", max_size=300), st.integers(60, 300))
+def test_what_is_cut_is_as_long_as_allowed_and_not_much_shorter(text: str, limit: int) -> None:
+    short = shorten(text, limit)
+    assert len(short) <= limit
+    assert len(short) >= min(len(text), 55 + (limit - 55) // 4)
+    assert short[-1:] == text[-1:]

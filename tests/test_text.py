@@ -2,10 +2,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 import json
+import math
 from pathlib import Path
+import runpy
 from typing import Any
 
+import numpy as np
 import optuna
+from optuna.distributions import FloatDistribution
 from optuna.trial import FixedTrial
 from optuna.trial import TrialState
 from provenance import told
@@ -118,6 +122,77 @@ def test_an_enqueued_text_wins_and_the_rest_is_asked_for() -> None:
     first, second = (messages[1].content for messages in model.calls)
     assert "stays as it is:\ncode:\n```\nmine too\n```" in first
     assert 'stays as it is:\nnumbers: {"x": 0.75}' in second
+
+
+def test_a_text_is_enqueued_among_the_params_too() -> None:
+    model = ScriptedModel([write_reply({"x": 0.5})])
+    study = optuna.create_study(sampler=LLMSampler(model=model))
+    study.enqueue_trial({"x": 0.25, "code": "mine"})
+    study.enqueue_trial({"code": "mine too"})
+    study.optimize(objective, n_trials=2)
+    seen = [(t.params["x"], get_texts(t)["code"], t.value) for t in study.trials]
+    assert seen == [(0.25, "mine", 4.25), (0.5, "mine too", 8.5)]
+    assert "mine" in model.calls[0][1].content
+
+
+def test_a_trial_added_by_hand_is_shown_with_its_text_and_can_be_the_best() -> None:
+    model = ScriptedModel([write_reply({"x": 0.5}, {"code": "next"})])
+    study = optuna.create_study(sampler=LLMSampler(model=model, seed=0))
+    study.optimize(objective, n_trials=1)
+    added = optuna.create_trial(
+        params={"x": 0.25},
+        distributions={"x": FloatDistribution(0, 1)},
+        value=0.5,
+        user_attrs={"code": "added by hand"},
+    )
+    study.add_trial(added)
+    study.optimize(objective, n_trials=1)
+    prompt = model.calls[0][1].content
+    assert "added by hand" in prompt
+    assert told(study.trials[2], "parent") == 1
+
+
+def test_a_text_asked_for_twice_with_another_initial_text_is_refused() -> None:
+    study = optuna.create_study()
+    trial = study.ask()
+    suggest_text(trial, "code", "a")
+    with pytest.raises(ValueError, match=r"asked for the text 'code' before.*another name"):
+        suggest_text(trial, "code", "b")
+    # From trial to trial it may differ.
+    assert suggest_text(study.ask(), "code", "b") == "b"
+
+
+def resume(study: optuna.Study, **declared: Any) -> None:
+    """Continue a study as another process does, with another declaration of its text."""
+    study = optuna.load_study(
+        study_name=study.study_name, storage=study._storage, sampler=LLMSampler(model="offline")
+    )
+    declared = {"initial": "1.5 + 2.25", "description": "A.", "language": "sql"} | declared
+    study.optimize(lambda t: len(suggest_text(t, "code", **declared)), 3, catch=LLMError)
+
+
+@pytest.mark.parametrize(
+    ("declared", "says"),
+    [
+        ({}, None),
+        ({"initial": "3.5 + 1.25"}, "another initial text for the text 'code'"),
+        ({"initial": "3.5 + 1.25"}, "study.enqueue_trial({'code': …}) tries it"),
+        (
+            {"initial": "3.5 + 1.25", "language": None},
+            "another initial text and another language for",
+        ),
+        ({"description": "B."}, "another description for the text 'code'; the new"),
+    ],
+)
+def test_a_study_resumed_with_another_declaration_says_once_what_differs(
+    declared: dict[str, Any], says: str | None, logs: pytest.LogCaptureFixture
+) -> None:
+    study = optuna.create_study()
+    resume(study)
+    resume(study, **declared)
+    said = [r.getMessage() for r in logs.records if "study had" in r.getMessage()]
+    assert len(said) == (says is not None)
+    assert all(str(says) in line for line in said)
 
 
 def test_an_enqueued_trial_may_be_trial_0() -> None:
@@ -236,6 +311,64 @@ def test_the_traceback_of_a_failure_becomes_feedback_and_the_exception_goes_on()
     assert feedback.endswith("RuntimeError: it broke")
     assert "explained" not in feedback
     assert fail.__name__ == "fail"
+
+
+def test_paths_in_a_traceback_are_short(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "folder" / "program.py"
+    program.parent.mkdir()
+    program.write_text("import json\ndef objective(trial):\n    return json.loads('?')\n")
+    objective = explain_failures(runpy.run_path(str(program))["objective"])
+    monkeypatch.chdir(tmp_path)
+    study = optuna.create_study()
+    study.optimize(objective, n_trials=1, catch=Exception)
+    feedback = study.trials[0].user_attrs["feedback"]
+    assert '  File "folder/program.py", line 3, in objective\n' in feedback
+    assert '  File "decoder.py", line ' in feedback
+    assert feedback.endswith(
+        "\njson.decoder.JSONDecodeError: Expecting value: line 1 column 1 (char 0)"
+    )
+    assert str(tmp_path) not in feedback
+
+    def import_badly(trial: optuna.Trial) -> float:
+        return FloatDistribution(1, 0).high
+
+    study.optimize(explain_failures(import_badly), n_trials=1, catch=Exception)
+    assert '  File "optuna/distributions.py", line ' in study.trials[1].user_attrs["feedback"]
+
+
+@pytest.mark.parametrize(
+    ("directions", "value", "says"),
+    [
+        (["minimize"], math.nan, "The objective returned nan, not a number."),
+        (["minimize"], None, "The objective returned None, not a number."),
+        (["minimize"], "good", "The objective returned 'good', not a number."),
+        (["minimize"], (1.0, 2.0), "The objective returned (1.0, 2.0), not a number."),
+        (["minimize"] * 2, 1.0, "The objective returned 1.0, not a number per objective."),
+        (["minimize"] * 2, [1.0, math.nan], "returned [1.0, nan], not a number per objective."),
+        (["minimize"], math.inf, None),
+        (["minimize"], np.float32(1), None),
+        (["minimize"], True, None),
+        (["minimize"], [1.0], None),
+        (["minimize"] * 2, (1, 2.0), None),
+    ],
+    ids=repr,
+)
+def test_a_value_that_is_no_number_is_a_failure_with_words(
+    directions: list[str], value: Any, says: str | None
+) -> None:
+    study = optuna.create_study(directions=directions)
+    study.optimize(explain_failures(lambda _: value), n_trials=1)
+    (trial,) = study.trials
+    assert (trial.state == TrialState.COMPLETE) == (says is None)
+    feedback = trial.user_attrs.get("feedback")
+    assert feedback is None if says is None else says in feedback
+
+
+def test_an_int_that_no_float_can_hold_leaves_no_trial_running() -> None:
+    study = optuna.create_study()
+    study.optimize(explain_failures(lambda _: 10**400), n_trials=1, catch=OverflowError)
+    assert study.trials[0].state == TrialState.FAIL
+    assert study.trials[0].user_attrs["feedback"].endswith("int too large to convert to float")
 
 
 def test_pruning_is_no_failure() -> None:

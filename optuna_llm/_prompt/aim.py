@@ -57,7 +57,8 @@ def find_target(snapshot: StudySnapshot) -> float | None:
 
     The step is the lower median of those between the best trials, since gains among good trials
     tell what can be reached and the first leap does not; it is no smaller than the noise. The
-    target never passes the best possible value, nor zero unless that is known to be possible.
+    target never passes the best possible value or the goal of the study, nor zero unless that is
+    known to be possible.
     """
     leaders = snapshot.leaders
     if len(snapshot.directions) > 1 or not leaders or leaders[-1].violation:
@@ -75,6 +76,9 @@ def find_target(snapshot: StudySnapshot) -> float | None:
         target = min(target, possible) if is_up else max(target, possible)
     elif target * best <= 0:
         return None
+    goal = snapshot.facts.target_value
+    if goal is not None and (best < goal < target if is_up else target < goal < best):
+        target = goal
     is_beyond = target > best if is_up else target < best
     return target if math.isfinite(target) and is_beyond else None
 

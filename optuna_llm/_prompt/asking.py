@@ -27,6 +27,8 @@ _MAX_REPLY = 1_500
 _MAX_DIRECTIONS = 8
 _MAX_IN_VAIN = 100
 _DIRECTION_WORDS = 12
+_ENOUGH = 8
+"""Number of complete trials from which on the model may say that nothing is left to gain."""
 
 
 def render_request(
@@ -103,10 +105,12 @@ def _render_facts(snapshot: StudySnapshot, request: Request) -> list[str]:
     """What is left, and the goal, where the user has told them."""
     facts = snapshot.facts
     lines = []
+    if snapshot.n_empty:
+        lines.append("Trials whose numbers are missing failed before they had values.")
     if facts.n_trials is not None:
         left = max(request.problem.n_proposals, facts.n_trials - request.number)
         lines.append(f"{left} of {facts.n_trials} trials are left, this one included.")
-    if facts.target_value is not None:
+    if facts.target_value is not None and facts.target_value != request.target:
         ((name, direction),) = request.problem.objectives
         or_better = "or more" if direction == StudyDirection.MAXIMIZE else "or less"
         lines.append(f"The study's goal is {one_line(name)} {facts.target_value:g} {or_better}.")
@@ -115,6 +119,8 @@ def _render_facts(snapshot: StudySnapshot, request: Request) -> list[str]:
 
 def _render_ways_out(snapshot: StudySnapshot, request: Request) -> list[str]:
     """What may be answered in place of values, where there is reason to."""
+    if request.problem.is_json:
+        return []
     lines = []
     best = request.leaders[-1:]
     noise = snapshot.facts.noise
@@ -127,7 +133,7 @@ def _render_ways_out(snapshot: StudySnapshot, request: Request) -> list[str]:
                 f'place of new values, answer with a rationale and <repeat trial="{rivals[0]}"/>.'
             )
     is_done = best and best[0].values == (snapshot.facts.best_possible,)
-    if request.in_vain or is_done:
+    if request.in_vain or is_done or len(snapshot.complete) >= _ENOUGH:
         lines.append(
             "If you are sure that nothing is left to gain, you may answer <pass>why</pass> in "
             "place of the form above."

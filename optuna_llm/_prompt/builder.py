@@ -54,7 +54,7 @@ class Prompt:
 
     @property
     def tokens(self) -> int:
-        """What the messages take together, a token counted as 4 characters."""
+        """What the texts take together, a token counted as 4 characters; images come on top."""
         return sum(len(message.content) for message in self.messages) // CHARACTERS_PER_TOKEN
 
     def __str__(self) -> str:
@@ -149,7 +149,8 @@ class PromptBuilder:
         share = max(usual * CHARACTERS_PER_TOKEN // _HISTORY_SHARE, _LEAST_HISTORY)
         asks = self._grow(page, room - reserved, share)
         user = page.fill(str(transcript), asks_insights=asks)
-        return Prompt((Message("system", system), Message("user", user)), asks)
+        images = tuple(request.images)
+        return Prompt((Message("system", system), Message("user", user, images)), asks)
 
     def _grow(self, page: Page, limit: int, share: int) -> bool:
         """Bring the transcript up to date; returns whether the next prompt's will be cut.
@@ -165,7 +166,9 @@ class PromptBuilder:
         # Two texts may stand there whole, one of them replaced, beside the changes to them.
         usual = min(limit, share + 2 * transcript.largest + transcript.lines_size)
         is_too_long = len(text) > min(limit, usual * 5 // 4)
-        if is_too_long or (len(text) > usual and (self._is_cut_due or not self._insights)):
+        # There is no place for insights in a reply that is JSON.
+        asks = self._insights and not page.request.problem.is_json
+        if is_too_long or (len(text) > usual and (self._is_cut_due or not asks)):
             transcript.cut(
                 snapshot.finished,
                 self._choose(snapshot.finished, snapshot.directions),

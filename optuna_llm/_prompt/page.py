@@ -9,6 +9,8 @@ from typing import TypeAlias
 
 from optuna.trial import TrialState
 
+from optuna_llm._images import list_images
+from optuna_llm._images import mention_hidden
 from optuna_llm._prompt.asking import digits_to_tell
 from optuna_llm._prompt.asking import Locator
 from optuna_llm._prompt.asking import render_request
@@ -95,12 +97,15 @@ class Page:
         )
         locate: Locator = self._locate if told else (lambda *_: None)
         asked = render_request(self.snapshot, self.request, self.names, room, locate)
-        return self.templates.user.format(
+        filled = self.templates.user.format(
             history=self._render_history(told),
             best=self._render_leaders(told) + _render_choices(self.snapshot, self.request),
             running=running,
             request=asked + (INSIGHTS_REQUEST if asks_insights else ""),
         )
+        # Last, whatever the template: they follow the text.
+        hidden = mention_hidden(self.request.n_hidden_images)
+        return filled + hidden + list_images(self.request.images)
 
     def render_block(self, record: TrialRecord, detail: Detail, is_shown: IsShown) -> str:
         """A trial, its texts told by those of others."""

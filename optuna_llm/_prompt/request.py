@@ -9,6 +9,7 @@ from dataclasses import field
 
 from optuna.distributions import BaseDistribution
 
+from optuna_llm._images import Image
 from optuna_llm._prompt.aim import choose_parent
 from optuna_llm._prompt.aim import find_in_vain
 from optuna_llm._prompt.aim import find_target
@@ -35,6 +36,8 @@ class Request:
         target: The value to aim at; None where there is no telling.
         in_vain: The trials since the last gain, where they are many.
         rejected: The last reply, where it could not be used, and what is wrong with it.
+        images: Images of trials that are shown.
+        n_hidden_images: How many more there are that cannot be shown.
     """
 
     problem: Problem
@@ -48,6 +51,8 @@ class Request:
     target: float | None = None
     in_vain: Sequence[TrialRecord] = ()
     rejected: tuple[str, str] | None = None
+    images: Sequence[Image] = ()
+    n_hidden_images: int = 0
 
 
 def make_problem(

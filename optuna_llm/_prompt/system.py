@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from collections.abc import Sequence
 from dataclasses import dataclass
 import json
@@ -24,6 +25,8 @@ You choose the parameters of the next trial of an optimization. A trial evaluate
 parameters; you are shown the trials so far with their results. Build on what worked, learn \
 from what failed, and propose the trial that helps most to end with a better one than the best \
 so far: explore while many trials are left, refine when few are. Do not repeat a trial."""
+
+_RATIONALE = "one sentence, at most 30 words: what you change and what you expect of it"
 
 _EDITING = [
     "<edit> holds one block or several. The lines to find must be whole lines that stand in that",
@@ -101,7 +104,7 @@ def render_system(problem: Problem, template: str = SYSTEM_TEMPLATE) -> str:
             objectives=section("Objectives", _describe_objectives(problem)),
             numbers=section("Number parameters", _describe_numbers(problem)),
             texts=section("Text parameters", [_describe_text(text) for text in problem.texts]),
-            reply=_describe_reply(problem),
+            reply=_describe_json(problem) if problem.is_json else _describe_reply(problem),
             data=_DATA,
         )
     )
@@ -162,6 +165,35 @@ def _describe_text_reply(name: str, problem: Problem) -> list[str]:
     return edit if problem.edits_only else [*edit, "or, to rewrite most of it,", *whole]
 
 
+def _describe_json(problem: Problem) -> str:
+    """The form of the answer where a schema goes with the prompt."""
+    several = problem.n_proposals > 1
+    parts = [f'"rationale": "{_RATIONALE}"']
+    if problem.space:
+        parts.append(f'"numbers": {{{_write_names(problem.space)}}}')
+    if problem.texts:
+        parts.append(f'"texts": {{{_write_names(text.name for text in problem.texts)}}}')
+    proposal = f"{{{', '.join(parts)}}}"
+    lines = ["# Reply", "Answer with one JSON object in this form and with nothing else:", ""]
+    lines += [f'{{"proposals": [{proposal}, …]}}' if several else proposal, ""]
+    if several:
+        lines.append(
+            f'"proposals" holds {problem.n_proposals} of them. All of them are tried: let them '
+            "follow different ideas."
+        )
+    if problem.space:
+        lines.append('"numbers" holds values within the ranges above.')
+    if problem.texts:
+        lines.append('"texts" holds each text as it will be used: whole, nothing left out.')
+    if problem.conditional:
+        lines.append("What your trial will not use is null.")
+    return "\n".join(lines)
+
+
+def _write_names(names: Iterable[str]) -> str:
+    return ", ".join(f"{json.dumps(name, ensure_ascii=False)}: …" for name in names)
+
+
 def _describe_reply(problem: Problem) -> str:
     several = problem.n_proposals > 1
     what = f" with {problem.n_proposals} proposals" if several else ""
@@ -170,12 +202,10 @@ def _describe_reply(problem: Problem) -> str:
         f"Answer{what} in this form and with nothing else:",
         "",
         *(["<proposal>"] if several else []),
-        "<rationale>one sentence, at most 30 words: what you change and what you expect of it"
-        "</rationale>",
+        f"<rationale>{_RATIONALE}</rationale>",
     ]
     if problem.space:
-        names = ", ".join(f"{json.dumps(n, ensure_ascii=False)}: …" for n in problem.space)
-        lines.append(f"<numbers>{{{names}}}</numbers>")
+        lines.append(f"<numbers>{{{_write_names(problem.space)}}}</numbers>")
     for parameter in problem.texts:
         lines += _describe_text_reply(parameter.name, problem)
     if several:

@@ -63,7 +63,7 @@ def _describe(trial: int, outcome: Outcome) -> str:
         {
             "time": datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
             "trial": trial,
-            "messages": [vars(message) for message in outcome.messages],
+            "messages": [message.to_log() for message in outcome.messages],
             "reply": None if outcome.completion is None else outcome.completion.text,
             "model": outcome.model,
             "usage": vars(outcome.usage),

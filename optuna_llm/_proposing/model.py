@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
 import time
+from typing import Any
 
 from optuna.trial import TrialState
 
@@ -21,7 +22,9 @@ from optuna_llm._logging import get_logger
 from optuna_llm._prompt.builder import Prompt
 from optuna_llm._prompt.builder import PromptBuilder
 from optuna_llm._prompt.request import Request
+from optuna_llm._prompt.schema import make_schema
 from optuna_llm._proposing.edits import EditPolicy
+from optuna_llm._proposing.form import FormPolicy
 from optuna_llm._proposing.log import CallLog
 from optuna_llm._proposing.protocol import Accept
 from optuna_llm._records import Completion
@@ -30,11 +33,12 @@ from optuna_llm._records import Pass
 from optuna_llm._records import Proposal
 from optuna_llm._records import TrialRecord
 from optuna_llm._records import Usage
-from optuna_llm._reply.alternatives import parse_insights
+from optuna_llm._reply.insights import parse_insights
 from optuna_llm._reply.proposals import parse_reply
 from optuna_llm._reply.tags import EditError
 from optuna_llm._study.snapshot import StudySnapshot
 from optuna_llm.models import ChatModel
+from optuna_llm.models._chat import takes_schema
 
 
 _logger = get_logger(__name__)
@@ -52,7 +56,7 @@ class ModelProposer:
         model: The model.
         builder: Builds the prompts.
         edits: Whether texts may be edited.
-        max_reply_retries: How often a reply that cannot be used is sent back.
+        form: The form of a reply, and how often one that cannot be used is sent back.
         slots: Entered for each call, to bound how many are in flight.
         log: Gets each call.
     """
@@ -63,14 +67,15 @@ class ModelProposer:
         builder: PromptBuilder,
         *,
         edits: EditPolicy,
-        max_reply_retries: int,
+        form: FormPolicy,
         slots: AbstractContextManager[object],
         log: CallLog,
     ) -> None:
         self._model = model
         self._builder = builder
         self._edits = edits
-        self._max_reply_retries = max_reply_retries
+        self._form = form
+        self._takes_schema = takes_schema(model)
         self._slots = slots
         self._log = log
 
@@ -79,7 +84,7 @@ class ModelProposer:
         spent = Usage()
         model = None
         refused = 0
-        request = self._allow_edits(snapshot, request)
+        request = self._choose_form(snapshot, request)
         while True:
             try:
                 prompt = self._builder.build(snapshot, request)
@@ -106,21 +111,29 @@ class ModelProposer:
             if not isinstance(outcome.result, ReplyError) or current().is_cancelled:
                 return outcome
             refused += 1
-            if refused > self._max_reply_retries:
-                says = f"Trial {request.number}: no usable reply in {refused} calls; "
+            if refused > self._form.retries:
+                calls = "1 call" if refused == 1 else f"{refused} calls"
+                says = f"Trial {request.number}: no usable reply in {calls}; "
                 return replace(outcome, result=ReplyError(f"{says}{outcome.result}"))
             _logger.info("Trial %d: the reply is sent back: %s", request.number, outcome.result)
             reply = outcome.completion.text if outcome.completion else ""
             request = replace(request, rejected=(reply, str(outcome.result)))
-            request = self._allow_edits(snapshot, request)
+            request = self._choose_form(snapshot, request)
 
     def preview(self, snapshot: StudySnapshot, request: Request) -> Prompt:
         """What the next call would send, without a trace in later prompts."""
-        return self._builder.preview(snapshot, self._allow_edits(snapshot, request))
+        return self._builder.preview(snapshot, self._choose_form(snapshot, request))
 
-    def _allow_edits(self, snapshot: StudySnapshot, request: Request) -> Request:
-        editable = self._edits.find_editable(snapshot)
-        problem = replace(request.problem, editable=editable, edits_only=self._edits.is_only)
+    def _choose_form(self, snapshot: StudySnapshot, request: Request) -> Request:
+        problem = request.problem
+        if self._form.wants_json(problem):
+            # An edit in JSON is more trouble than the text.
+            problem = replace(problem, is_json=True, editable=frozenset(), edits_only=False)
+        else:
+            editable = self._edits.find_editable(snapshot)
+            problem = replace(
+                problem, is_json=False, editable=editable, edits_only=self._edits.is_only
+            )
         return replace(request, problem=problem)
 
     def _call(
@@ -138,9 +151,11 @@ class ModelProposer:
         try:
             with self._slots:
                 began = time.monotonic()
-                completion = self._model.complete(prompt.messages)
+                completion = self._complete(request, prompt)
         except (ModelError, ReplyError) as error:
             failure = error
+            if isinstance(error, ReplyError):
+                self._form.note_unusable(is_json=request.problem.is_json, is_form=False)
         used = Usage() if completion is None else completion.usage
         used = replace(used, calls=1, seconds=time.monotonic() - began)
         make_outcome = partial(
@@ -168,6 +183,16 @@ class ModelProposer:
         self._log.append(request.number, replace(outcome, usage=used))
         return outcome
 
+    def _complete(self, request: Request, prompt: Prompt) -> Completion:
+        if not request.problem.is_json or not self._takes_schema:
+            return self._model.complete(prompt.messages)
+        model: Any = self._model
+        schema = make_schema(request.problem)
+        completion: Completion = model.complete(prompt.messages, schema=schema)
+        if completion.is_free:
+            self._form.note_refused()
+        return completion
+
     def _parse(
         self, snapshot: StudySnapshot, request: Request, completion: Completion
     ) -> Sequence[Proposal] | Pass:
@@ -177,10 +202,13 @@ class ModelProposer:
             proposals = parse_reply(completion.text, request.problem, find_text, find_trial)
         except EditError:
             self._edits.note(is_usable=False)
+            self._form.note_unusable(is_json=False, is_form=False)
             raise
         except ReplyError as error:
+            self._form.note_unusable(is_json=request.problem.is_json, is_form=True)
             cut = " The reply was cut off for its length: be shorter." if completion.is_cut else ""
             raise ReplyError(f"{error}{cut}") from None
+        self._form.note_usable(is_json=request.problem.is_json)
         if request.problem.editable and "<edit " in completion.text:
             self._edits.note(is_usable=True)
         return proposals

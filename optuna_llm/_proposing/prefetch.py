@@ -148,11 +148,14 @@ class Prefetcher:
         with self._changed:
             settle, self._settle = self._settle, None
             self._stop_timer()
-        if settle is not None:
-            unclaimed = self.close()
-            if unclaimed != self._settled:
-                settle(unclaimed)
-                self._settled = unclaimed
+            if settle is None:
+                return  # A trial has begun while the timer went off.
+            calls, unclaimed = self._detach()
+        for call in calls:
+            call.cancel()
+        if unclaimed != self._settled:
+            settle(unclaimed)
+            self._settled = unclaimed
 
     def _stop_timer(self) -> None:
         """Begin to wait anew for a while without trials, with the lock held."""
@@ -169,16 +172,23 @@ class Prefetcher:
             knows, and proposals that no trial has taken. If one does later, this is less.
         """
         with self._changed:
-            calls, self._calls = self._calls, {}
-            for began in calls.values():
-                self._add_unpaid(None, Usage(calls=1, seconds=time.monotonic() - began))
-            unclaimed = dict(self._unpaid)
-            for outcome in self._ready:
-                if isinstance(outcome, Outcome):
-                    _add(unclaimed, outcome.model, outcome.usage)
+            calls, unclaimed = self._detach()
         for call in calls:
             call.cancel()
         return unclaimed
+
+    def _detach(self) -> tuple[list[Cancellation], Mapping[str, Usage]]:
+        """The calls in flight, no longer ours, and what is unclaimed; with the lock held."""
+        calls, self._calls = self._calls, {}
+        for began in calls.values():
+            self._add_unpaid(None, Usage(calls=1, seconds=time.monotonic() - began))
+        unclaimed = dict(self._unpaid)
+        for outcome in self._ready:
+            if isinstance(outcome, Outcome):
+                _add(unclaimed, outcome.model, outcome.usage)
+        # A trial that waits makes new calls.
+        self._changed.notify_all()
+        return list(calls), unclaimed
 
     def _start_calls(self, ask: _Ask, wanted: int) -> None:
         """Make the calls that it takes to have so many proposals, with the lock held."""

@@ -5,69 +5,45 @@ from __future__ import annotations
 from collections.abc import Mapping
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from dataclasses import replace
-from pathlib import Path
 
 from optuna import Study
 from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial
 
 from optuna_llm._errors import ModelSetupError
-from optuna_llm._errors import ReplyError
 from optuna_llm._logging import get_logger
 from optuna_llm._prompt.builder import Prompt
 from optuna_llm._prompt.builder import PromptBuilder
-from optuna_llm._prompt.choice import HistoryPolicy
 from optuna_llm._prompt.request import make_problem
 from optuna_llm._prompt.request import make_request
 from optuna_llm._prompt.request import Request
-from optuna_llm._prompt.system import Templates
-from optuna_llm._proposing.claims import check_new
+from optuna_llm._proposing.ahead import AheadProposer
 from optuna_llm._proposing.claims import ClaimRegistry
 from optuna_llm._proposing.edits import EditPolicy
-from optuna_llm._proposing.edits import Edits
+from optuna_llm._proposing.form import FormPolicy
+from optuna_llm._proposing.images import ImageLoader
 from optuna_llm._proposing.log import CallLog
 from optuna_llm._proposing.model import ModelProposer
-from optuna_llm._proposing.prefetch import Prefetcher
 from optuna_llm._proposing.protocol import Proposer
+from optuna_llm._proposing.settings import Settings
 from optuna_llm._records import Outcome
 from optuna_llm._records import ParamValue
 from optuna_llm._records import Pass
 from optuna_llm._records import Problem
 from optuna_llm._records import Proposal
-from optuna_llm._reply.proposals import check_proposal
 from optuna_llm._study import attributes as stored
 from optuna_llm._study import internals
-from optuna_llm._study.identity import make_claim
+from optuna_llm._study.artifacts import ImageReader
 from optuna_llm._study.snapshot import StudySnapshot
 from optuna_llm._study.store import StudyStore
-from optuna_llm.models import ChatModel
+from optuna_llm.models._chat import takes_schema
 
 
 _logger = get_logger(__name__)
 
 _TELLING_PASSES = 2
 """After how many passes in a row the user is told."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What a sampler is set to, as far as proposing goes; see :class:`LLMSampler`."""
-
-    task: str
-    model: ChatModel
-    seed: int
-    templates: Templates
-    history: HistoryPolicy
-    max_prompt_tokens: int | None
-    max_reply_retries: int
-    prefetch: int
-    proposals_per_call: int
-    max_concurrent_calls: int | None
-    edits: Edits
-    insights: bool
-    log_file: Path | None
 
 
 class StudySession:
@@ -86,8 +62,10 @@ class StudySession:
         self._model = settings.model
         self._adaptations: Mapping[str, str] = {}
         self._n_passes = 0
+        self._knows_task = False
         self._store = StudyStore(study, settings.task)
         self._claims = ClaimRegistry(self._store)
+        self._images = ImageLoader(settings.model, ImageReader(settings.artifact_store))
         self._proposer = ModelProposer(
             settings.model,
             PromptBuilder(
@@ -97,12 +75,16 @@ class StudySession:
                 insights=settings.insights,
             ),
             edits=EditPolicy(settings.edits),
-            max_reply_retries=settings.max_reply_retries,
+            form=FormPolicy(
+                settings.structured,
+                takes_schema=takes_schema(settings.model),
+                max_retries=settings.max_reply_retries,
+            ),
             slots=slots,
             log=CallLog(settings.log_file),
         )
-        self._prefetcher = Prefetcher(
-            settings.prefetch, settings.proposals_per_call, settings.max_concurrent_calls
+        self._ahead = AheadProposer(
+            settings, self._store, self._claims, self._proposer, self._images
         )
 
     def read_space(self, study: Study) -> Mapping[str, BaseDistribution]:
@@ -124,7 +106,7 @@ class StudySession:
             space: Its number parameters.
             base: Decides numbers where there is nothing to ask the model for, or no answer.
         """
-        self._prefetcher.enter(trial.number)
+        self._ahead.enter(trial)
         snapshot = self._look(study)
         request = self._make_request(snapshot, trial, space)
         if _is_worth_asking(snapshot, request.problem):
@@ -143,13 +125,22 @@ class StudySession:
         self, study: Study, trial: FrozenTrial, snapshot: StudySnapshot, request: Request
     ) -> Outcome:
         """A proposal of the model that the trial has claimed, or why there is none."""
+        if not self._knows_task:
+            self._knows_task = True
+            if not snapshot.task:
+                _logger.info(
+                    "The model is not told what this study is about. Say it in the task, the "
+                    'first argument of LLMSampler: LLMSampler("Minimize …").'
+                )
 
         def claim(outcome: Outcome, others: Sequence[Proposal]) -> None:
             self._claims.claim(study, trial, outcome, request)
 
         try:
-            outcome = self._take_ahead(study, trial, snapshot, request)
-            outcome = outcome or self._proposer.propose(snapshot, request, claim)
+            outcome = self._ahead.take(study, trial, snapshot, request)
+            if outcome is None:
+                request = self._images.add(snapshot, request)
+                outcome = self._proposer.propose(snapshot, request, claim)
         finally:
             self._record_adaptations(study)
         if outcome.insights:
@@ -183,11 +174,7 @@ class StudySession:
         """Take leave of a trial that ends here."""
         self._store.learn_space(trial)
         self._claims.release(trial)
-        self._prefetcher.leave(
-            trial.number,
-            is_last=internals.is_stopping(study),
-            settle=lambda usage: self._store.record_unclaimed(study, usage),
-        )
+        self._ahead.leave(study, trial)
         self._store.record_user(study, trial)
 
     def preview(self, study: Study) -> Prompt:
@@ -210,12 +197,12 @@ class StudySession:
             seed=self._settings.seed,
             taken=self._claims.taken,
         )
-        return self._proposer.preview(snapshot, request)
+        return self._proposer.preview(snapshot, self._images.add(snapshot, request))
 
     def _look(self, study: Study) -> StudySnapshot:
         """The study as a trial finds it that begins."""
         # A trial that takes what is ready reads the storage when it claims that.
-        if self._prefetcher.proposals and self._store.knows_texts(study):
+        if self._ahead.is_ready and self._store.knows_texts(study):
             return self._store.latest
         return self._store.snapshot(study, fresh=False)
 
@@ -242,56 +229,6 @@ class StudySession:
             fixed=fixed,
             given=given,
         )
-
-    def _take_ahead(
-        self, study: Study, trial: FrozenTrial, snapshot: StudySnapshot, request: Request
-    ) -> Outcome | None:
-        """What was made ahead and still fits, or why there is none; None to ask for this trial."""
-        # Ahead of what is known in full only: otherwise what was made has to be made again.
-        is_usual = not request.fixed and not request.given and snapshot.has_results
-        if not self._prefetcher.is_used or not is_usual:
-            return None
-
-        def ask() -> Outcome:
-            return self._ask_ahead(request.problem)
-
-        # If what was made ahead is stale time after time, this trial asks for itself.
-        for _ in range(2 * (self._settings.prefetch + self._settings.proposals_per_call)):
-            outcome = self._prefetcher.take(ask)
-            if not isinstance(outcome.result, Proposal):
-                return outcome
-            try:
-                check_proposal(outcome.result, request.problem)
-                self._claims.claim(study, trial, outcome, request)
-            except ReplyError as error:
-                _logger.info("Trial %d: a proposal is stale: %s", trial.number, error)
-                self._prefetcher.drop(outcome)
-            else:
-                self._prefetcher.fill(ask)
-                return outcome
-        return None
-
-    def _ask_ahead(self, problem: Problem) -> Outcome:
-        """Proposals for trials that have not begun; uses no storage, since in other threads."""
-        snapshot = self._store.latest
-        proposals = self._prefetcher.proposals
-        request = make_request(
-            snapshot,
-            replace(problem, n_proposals=self._settings.proposals_per_call),
-            snapshot.n_trials - self._prefetcher.n_waiting + len(proposals),
-            seed=self._settings.seed,
-            taken=self._claims.taken,
-            proposals=proposals,
-        )
-        return self._proposer.propose(snapshot, request, self._accept_ahead)
-
-    def _accept_ahead(self, outcome: Outcome, others: Sequence[Proposal]) -> None:
-        """Refuse a proposal for a later trial that would be a duplicate, as far as is known."""
-        assert isinstance(outcome.result, Proposal)
-        check_new(self._store.latest, outcome.result.params, outcome.result.texts)
-        claim = _claim(outcome.result)
-        if any(claim == _claim(other) for other in [*self._prefetcher.proposals, *others]):
-            raise ReplyError("another trial is about to take these values: propose others.")
 
     def _record_adaptations(self, study: Study) -> None:
         adaptations: Mapping[str, str] = getattr(self._model, "adaptations", {})
@@ -328,7 +265,3 @@ def _is_worth_asking(snapshot: StudySnapshot, problem: Problem) -> bool:
     if problem.texts:
         return True
     return bool(problem.space) and not snapshot.is_exhausted(problem.space)
-
-
-def _claim(proposal: Proposal) -> str:
-    return make_claim(proposal.params, proposal.texts)

@@ -12,8 +12,8 @@ from weakref import WeakSet
 from optuna import Study
 from optuna.storages import BaseStorage
 
-from optuna_llm._proposing.session import Settings
 from optuna_llm._proposing.session import StudySession
+from optuna_llm._proposing.settings import Settings
 from optuna_llm._study import internals
 
 

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from optuna_llm._errors import ReplyError
 from optuna_llm._quoting import one_line
+from optuna_llm._records import Pass
 from optuna_llm._records import Problem
 from optuna_llm._records import TextParameter
 from optuna_llm._reply.blocks import Block
@@ -31,6 +32,8 @@ from optuna_llm._reply.thoughts import Mark
 
 
 _MAX_CUTS = 8
+_MAX_REASON = 300
+_MAX_DIGITS = 9
 
 
 class Written(NamedTuple):
@@ -57,18 +60,25 @@ class Answer:
         texts: Its texts by name.
         numbers: The source of its numbers; None without any.
         rationale: The model's words on why.
+        instead: What stands in place of values: the number of a trial to measure again, or a
+            pass; None for values.
     """
 
     texts: Mapping[str, Written]
     numbers: str | None
     rationale: str
+    instead: int | Pass | None = None
 
     def differs(self, other: Answer) -> bool:
         """Whether another answer has other values."""
-        return self.texts != other.texts or not _is_same(self.numbers, other.numbers)
+        if self.instead != other.instead or self.texts != other.texts:
+            return True
+        return not _is_same(self.numbers, other.numbers)
 
     def __str__(self) -> str:
         values = [self.numbers or "", *(text.source for text in self.texts.values())]
+        if self.instead is not None:
+            values = [str(self.instead)]
         return one_line(" ".join(" ".join(values).split()), 80)
 
 
@@ -171,6 +181,10 @@ def _gather(part: Part, problem: Problem, openings: Sequence[Tag]) -> Answer:
         ReplyError: If a block is missing, or there are two that differ.
     """
     answer = _collect(part)
+    if answer.instead is not None:
+        if answer.texts or answer.numbers is not None:
+            raise ReplyError("there are values beside <pass> or <repeat>: send one of them.")
+        return answer
     texts, numbers = dict(answer.texts), answer.numbers
     words = "".join(part.words)
     for text in problem.texts:
@@ -198,6 +212,7 @@ def _collect(part: Part) -> Answer:
     texts: dict[str, Written] = {}
     numbers: str | None = None
     rationale = ""
+    instead: int | Pass | None = None
     for block in part.blocks:
         if block.tag.kind in ("text", "edit"):
             _add_text(texts, block)
@@ -207,7 +222,25 @@ def _collect(part: Part) -> Answer:
             differ = numbers is not None and not _is_same(numbers, block.inside)
             _refuse_two("<numbers> blocks", numbers, block.inside, differ)
             numbers = block.inside
-    return Answer(texts, numbers, rationale)
+        elif block.tag.kind in ("pass", "repeat"):
+            found = _read_instead(block)
+            _refuse_two("answers", instead, found, instead not in (None, found))
+            instead = found
+    return Answer(texts, numbers, rationale, instead)
+
+
+def _read_instead(block: Block) -> int | Pass:
+    """What a <pass> or a <repeat> says.
+
+    Raises:
+        ReplyError: If a <repeat> names no trial.
+    """
+    if block.tag.kind == "pass":
+        return Pass(one_line(block.inside, _MAX_REASON))
+    number = block.tag.attributes.get("trial", "").strip()
+    if not number.isdecimal() or len(number) > _MAX_DIGITS:
+        raise ReplyError('<repeat> must name a trial: <repeat trial="…"/>.')
+    return int(number)
 
 
 def _add_text(texts: dict[str, Written], block: Block) -> None:

@@ -58,14 +58,21 @@ class _NoObjectError(ValueError):
     """What stands there is no object in any dialect that is known here."""
 
 
-def read_object(source: str) -> dict[str, Any]:
+def read_object(
+    source: str, where: str = "<numbers>", max_length: int = _MAX_OBJECT
+) -> dict[str, Any]:
     """The one object in a source; other words around it are ignored.
+
+    Args:
+        source: The source.
+        where: What it is, for errors.
+        max_length: Characters that it may have.
 
     Raises:
         ReplyError: If there is none, it cannot be read, or another one differs from it.
     """
-    if len(source) > _MAX_OBJECT:
-        raise ReplyError(f"<numbers> holds {len(source):,} characters: send the values only.")
+    if len(source) > max_length:
+        raise ReplyError(f"{where} holds {len(source):,} characters: send the values only.")
     try:
         # Nearly all of them are JSON.
         value = json.loads(source, object_pairs_hook=_join, strict=False)
@@ -78,8 +85,8 @@ def read_object(source: str) -> dict[str, Any]:
     except _NoObjectError as error:
         decoded = html.unescape(source)
         if decoded != source:
-            return read_object(decoded)
-        raise ReplyError(f"<numbers> does not hold valid JSON: {error}.") from None
+            return read_object(decoded, where, max_length)
+        raise ReplyError(f"{where} does not hold valid JSON: {error}.") from None
 
 
 def find_objects(words: str) -> list[dict[str, Any]]:

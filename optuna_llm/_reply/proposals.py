@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Mapping
+from collections.abc import Sequence
 import re
 from typing import Any
 from typing import TypeAlias
@@ -23,8 +24,6 @@ from optuna_llm._records import Problem
 from optuna_llm._records import Proposal
 from optuna_llm._records import TextParameter
 from optuna_llm._records import TrialRecord
-from optuna_llm._reply.alternatives import find_alternative
-from optuna_llm._reply.alternatives import take_rationales
 from optuna_llm._reply.answers import Answer
 from optuna_llm._reply.answers import find_answers
 from optuna_llm._reply.answers import Written
@@ -33,6 +32,8 @@ from optuna_llm._reply.edits import is_only_edits
 from optuna_llm._reply.edits import parse_edits
 from optuna_llm._reply.languages import is_code
 from optuna_llm._reply.objects import read_object
+from optuna_llm._reply.structured import read_structured
+from optuna_llm._reply.structured import say_in_json
 from optuna_llm._reply.tags import EditError
 from optuna_llm._reply.wrapping import refuse_new_fences
 from optuna_llm._reply.wrapping import unescape_reply
@@ -88,13 +89,47 @@ def parse_reply(
         raise ReplyError(f"the reply is {len(reply):,} characters long: send the values only.")
     if not reply.strip():
         raise ReplyError("the reply was empty.")
-    alternative = find_alternative(reply)
-    if isinstance(alternative, Pass):
-        return alternative
-    if alternative is not None:
-        return [_repeat(alternative, reply, find_trial)]
+    if not problem.is_json:
+        return _parse(reply, problem, find_text, find_trial)
+    try:
+        found = read_structured(reply, problem)
+        if found is None:
+            return _parse(reply, problem, find_text, find_trial)
+        return _make_proposals(found, problem, find_text, find_trial, is_numbered=len(found) > 1)
+    except ReplyError as error:
+        raise type(error)(say_in_json(str(error))) from None
+
+
+def _parse(
+    reply: str, problem: Problem, find_text: FindText, find_trial: FindTrial
+) -> list[Proposal] | Pass:
+    """What a reply in the usual form says; see :func:`parse_reply`."""
     found = find_answers(unescape_reply(reply), problem)
-    is_numbered = problem.n_proposals > 1 and (len(found) > 1 or "<proposal" in reply.lower())
+    is_numbered = len(found) > 1 or "<proposal" in reply.lower()
+    return _make_proposals(found, problem, find_text, find_trial, is_numbered=is_numbered)
+
+
+def _make_proposals(
+    found: Sequence[Answer | ReplyError],
+    problem: Problem,
+    find_text: FindText,
+    find_trial: FindTrial,
+    *,
+    is_numbered: bool,
+) -> list[Proposal] | Pass:
+    """The proposals of those answers that can be used, as many as were asked for; or a pass.
+
+    Args:
+        found: The answers.
+        problem: The parameters that were asked for.
+        find_text: Finds the texts that edits may be made to.
+        find_trial: Finds the trials that may be measured again.
+        is_numbered: Whether an error says which of several proposals it is about.
+
+    Raises:
+        ReplyError: If none can.
+    """
+    is_numbered = is_numbered and problem.n_proposals > 1
     proposals: list[Proposal] = []
     failures: list[ReplyError] = []
     errors = []
@@ -104,7 +139,12 @@ def parse_reply(
         try:
             if isinstance(answer, ReplyError):
                 raise answer
-            proposals.append(_make_proposal(answer, problem, find_text))
+            if isinstance(answer.instead, Pass):
+                return answer.instead
+            if answer.instead is not None:
+                proposals.append(_repeat(answer.instead, answer.rationale, find_trial))
+            else:
+                proposals.append(_make_proposal(answer, problem, find_text))
         except ReplyError as error:
             failures.append(error)
             errors.append(f"proposal {i}: {error}" if is_numbered else str(error))
@@ -114,7 +154,7 @@ def parse_reply(
     return proposals
 
 
-def _repeat(number: int, reply: str, find_trial: FindTrial) -> Proposal:
+def _repeat(number: int, rationale: str, find_trial: FindTrial) -> Proposal:
     """The values of a trial, to be measured again.
 
     Raises:
@@ -123,8 +163,7 @@ def _repeat(number: int, reply: str, find_trial: FindTrial) -> Proposal:
     record = find_trial(number)
     if record is None:
         raise ReplyError(f"there is no complete trial {number} to repeat.")
-    rationales = take_rationales(reply)
-    rationale = shorten(rationales[-1], _MAX_RATIONALE) if rationales else ""
+    rationale = shorten(rationale, _MAX_RATIONALE)
     return Proposal(record.params, record.texts, rationale, repeats=number)
 
 

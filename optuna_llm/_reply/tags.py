@@ -12,7 +12,7 @@ from optuna_llm._errors import ReplyError
 
 _MAX_TAGS = 5_000
 _TAG = re.compile(
-    r"<(\\?/|)(text|edit|numbers|rationale|proposal|pass|repeat)(?![\w:.-])([^<>]{0,300})>",
+    r"<(\\?/|)(text|edit|numbers|rationale|proposal|pass|repeat|insights)(?![\w:.-])([^<>]{0,300})>",
     re.IGNORECASE,
 )
 _ATTRIBUTE = re.compile(

@@ -20,6 +20,7 @@ from typing import get_args
 from typing import Protocol
 from typing import TypeGuard
 
+from optuna_llm._images import MAX_IMAGES
 from optuna_llm._logging import get_logger
 from optuna_llm._quoting import shorten
 from optuna_llm._records import Source
@@ -40,8 +41,9 @@ PREFIX = "llm:"
 
 PROPOSAL = "llm:proposal"
 TEXTS = "llm:texts"
+IMAGES = "llm:images"
 _RELATIVE = "llm:text:"
-_TRIAL_KEYS = (PROPOSAL, TEXTS)
+_TRIAL_KEYS = (PROPOSAL, TEXTS, IMAGES)
 """The keys of a trial under our prefix, or what they begin with if they end in a colon."""
 
 MAX_BYTES = 60_000
@@ -51,6 +53,9 @@ _MAX_RATIONALE = 2_000
 _MAX_ERROR = 1_500
 _MAX_MODEL = 200
 _MAX_PIECES = 100_000
+
+_ARTIFACT_ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z-]{0,99}")
+"""Artifact stores make paths and keys of these."""
 
 
 class HasAttributes(Protocol):
@@ -303,6 +308,18 @@ def read_feedback(trial: HasAttributes) -> str:
     except (RecursionError, TypeError, ValueError):
         _skip(trial, FEEDBACK)
         return ""
+
+
+def read_images(trial: HasAttributes) -> tuple[str, ...]:
+    """The artifact ids of the images that the evaluator has handed over."""
+    ids = trial.user_attrs.get(IMAGES, ())
+    if not isinstance(ids, list | tuple):
+        _skip(trial, IMAGES)
+        return ()
+    known = [i for i in ids if isinstance(i, str) and _ARTIFACT_ID.fullmatch(i)][:MAX_IMAGES]
+    if len(known) < len(ids):
+        _skip(trial, IMAGES)
+    return tuple(known)
 
 
 def skip_unknown_keys(trial: HasAttributes) -> None:

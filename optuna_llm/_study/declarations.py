@@ -10,6 +10,7 @@ from weakref import WeakKeyDictionary
 
 from optuna import Study
 
+from optuna_llm._logging import get_logger
 from optuna_llm._quoting import shorten
 from optuna_llm._records import TextParameter
 from optuna_llm._records import Usage
@@ -22,6 +23,8 @@ from optuna_llm._study.checks import read_usage
 from optuna_llm._study.checks import warn_once
 from optuna_llm._study.checks import write_usage
 
+
+_logger = get_logger(__name__)
 
 _TASK = "llm:task"
 _TEXT = "llm:text:"
@@ -67,6 +70,9 @@ def read_task(attributes: Mapping[str, Any]) -> str:
 _declared: WeakKeyDictionary[Study, dict[str, TextParameter]] = WeakKeyDictionary()
 """What this process has declared, so that only a study's first trial reads its attributes."""
 
+_told: WeakKeyDictionary[Study, set[str]] = WeakKeyDictionary()
+"""The texts of which this process has said that the study had another declaration."""
+
 
 def declare_text(study: Study, parameter: TextParameter) -> None:
     """Store a text parameter with the study, so that other workers know of it.
@@ -92,9 +98,32 @@ def declare_text(study: Study, parameter: TextParameter) -> None:
             f"{len(parameter.description):,} characters. Shorten it."
         )
     key = _TEXT + parameter.name
-    if study.user_attrs.get(key) != value:
+    held = study.user_attrs.get(key)
+    if held != value:
         study.set_user_attr(key, value)
+        _tell_changes(study, parameter.name, held, value)
     known[parameter.name] = parameter
+
+
+def _tell_changes(study: Study, name: str, held: object, declared: Mapping[str, object]) -> None:
+    """Say once what differs from the declaration that a text had in the study before."""
+    told = _told.setdefault(study, set())
+    if not isinstance(held, Mapping) or name in told:
+        return
+    told.add(name)
+    parts = {"initial": "initial text", "language": "language", "description": "description"}
+    changed = [part for key, part in parts.items() if held.get(key) != declared.get(key)]
+    if not changed:
+        return
+    _logger.warning(
+        "The study had another %s for the text %r; the new declaration applies from now on.%s",
+        " and another ".join(changed),
+        name,
+        " Its initial text is not tried by itself if the study has such a text already: "
+        f"study.enqueue_trial({{{name!r}: …}}) tries it."
+        if "initial text" in changed
+        else "",
+    )
 
 
 def find_declared_here(study: Study) -> Mapping[str, TextParameter]:

@@ -131,6 +131,7 @@ class History:
             since_gain=Prefix(self._since_gain),
             longest=dict(self._longest),
             has_results=self._n_ended > 0,
+            n_empty=self._n_ended - len(self._finished),
             facts=facts,
             insights=insights,
             choices=self._choices,
@@ -284,6 +285,7 @@ def make_record(trial: FrozenTrial, declared: Collection[str] = ()) -> TrialReco
         rationale=provenance.rationale,
         parent=provenance.parent,
         source=provenance.source,
+        images=stored.read_images(trial),
     )
 
 

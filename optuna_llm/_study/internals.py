@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from collections.abc import Sequence
-import contextlib
 import copy
 from typing import Any
 
 from optuna import Study
+from optuna.samplers import BaseSampler
+from optuna.samplers import PartialFixedSampler
 from optuna.storages import BaseStorage
 from optuna.trial import BaseTrial
 from optuna.trial import FixedTrial
@@ -101,15 +102,51 @@ def read_given_params(trial: BaseTrial) -> Mapping[str, Any]:
     return trial._fixed_params if isinstance(trial, Trial) else {}
 
 
+def find_sampler(trial: Trial) -> BaseSampler:
+    """The sampler that decides a trial's values, where ``PartialFixedSampler`` wraps it."""
+    sampler = trial.study.sampler
+    while isinstance(sampler, PartialFixedSampler):
+        sampler = sampler._base_sampler
+    return sampler
+
+
 def is_stopping(study: Study) -> bool:
     """Whether ``study.stop`` was called in the current ``optimize``."""
     return bool(study._stop_flag)
 
 
-def stop(study: Study) -> None:
-    """Stop the study after the current trial, even under ``catch``, if ``optimize`` runs."""
-    with contextlib.suppress(RuntimeError):
-        study.stop()
+def end_optimize(study: Study, error: Exception) -> None:
+    """Stop the study, and have ``optimize`` raise this error when its running trials have ended.
+
+    Raising in the objective is not enough: ``catch`` may cover the error, and with ``n_jobs``
+    above 1 Optuna drops whatever the last trials raise. A ``BaseException`` would leave the trial
+    RUNNING, and ``after_trial`` is not heard with several jobs either. What ``optimize`` always
+    does, in its caller's thread and outside of ``catch``, is to reset a flag at its end; so that
+    assignment raises. Outside of ``optimize`` nothing happens.
+    """
+    flags = study._thread_local
+    if not flags.in_optimize_loop or isinstance(flags, _RaisingFlags):
+        return
+    study._thread_local = _RaisingFlags(study, flags, error)  # type: ignore[assignment]
+    study.stop()
+
+
+class _RaisingFlags:
+    """Passes on to a study's flags per thread, and raises once ``optimize`` resets its own."""
+
+    def __init__(self, study: Study, flags: object, error: Exception) -> None:
+        # In the plain way they would be set on the study's flags.
+        vars(self).update(_study=study, _flags=flags, _error=error)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(vars(self)["_flags"], name)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        held = vars(self)
+        setattr(held["_flags"], name, value)
+        if name == "in_optimize_loop" and not value:
+            held["_study"]._thread_local = held["_flags"]
+            raise held["_error"]
 
 
 def read_heartbeat_interval(study: Study) -> float | None:

@@ -104,6 +104,7 @@ class StudySnapshot:
             as the best are left out.
         longest: Length of the longest text in characters, by name.
         has_results: Whether any trial has ended.
+        n_empty: Number of trials that ended before they had values.
         facts: What the user has told of the study.
         insights: What a model has learned from the trials so far, a line each.
         choices: What came of each choice of the categorical parameters.
@@ -125,6 +126,7 @@ class StudySnapshot:
     since_gain: Sequence[TrialRecord]
     longest: Mapping[str, int]
     has_results: bool
+    n_empty: int
     facts: StudyFacts
     insights: Sequence[str]
     choices: ChoiceStatistics = field(repr=False)

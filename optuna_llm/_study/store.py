@@ -50,6 +50,7 @@ class StudyStore:
         self._texts: Mapping[str, TextParameter] | None = None
         self._facts = StudyFacts()
         self._insights: Sequence[str] = ()
+        self._knows_model = False
         self._latest = self._history.make_snapshot(task, {})
         self._worker = uuid4().hex
         self._lock = threading.Lock()
@@ -97,6 +98,9 @@ class StudyStore:
             outcome: What came of asking for its values.
             claim: Digest of its values.
         """
+        if outcome.model and not self._knows_model:
+            self._knows_model = True
+            self._tell_model(study, outcome.model)
         result = outcome.result
         error = outcome.error or (str(result) if isinstance(result, LLMError) else "")
         source: Source | None = outcome.source if isinstance(result, Proposal) else None
@@ -141,6 +145,16 @@ class StudyStore:
             self._history.learn_space(trial)
             self._latest = replace(self._latest, space=self._history.space)
 
+    def _tell_model(self, study: Study, model: str) -> None:
+        """Say if other models than this one have proposed the trials so far."""
+        earlier = {stored.read_provenance(t).model for t in internals.read_trials(study)} - {None}
+        if earlier and model not in earlier:
+            _logger.warning(
+                "Earlier trials were proposed by %s; %s is shown them and proposes from now on.",
+                ", ".join(sorted(one_line(name) for name in earlier if name)),
+                one_line(model),
+            )
+
     def _write(self, study: Study, trial: FrozenTrial, attributes: Mapping[str, object]) -> None:
         new = {k: v for k, v in attributes.items() if trial.user_attrs.get(k) != v}
         internals.write_trial_attributes(study, trial, new)
@@ -163,7 +177,7 @@ class StudyStore:
         elif self._task != held:
             if held:
                 _logger.warning(
-                    "The study had another task, which the sampler's replaces from now on: %r.",
+                    "The study had another task; the sampler's replaces it from now on: %r.",
                     one_line(held, 100),
                 )
             declarations.write_task(study, self._task)

@@ -52,6 +52,9 @@ def write_trial_note(
     parts += _show_texts(trial, parent, texts, whole)
     if feedback := stored.read_feedback(trial):
         parts += ["**Feedback**", show_block(fold(feedback, None), None, _MAX_FEEDBACK)]
+    if count := len(stored.read_images(trial)):
+        several = "s" if count > 1 else ""
+        parts.append(f"{count} image{several}, among the trial's artifacts")
     if provenance.usage is not None:
         parts.append(_describe_usage(provenance.usage))
     return join_note(parts)

@@ -9,15 +9,20 @@ import math
 import re
 import statistics
 import time
+from typing import NoReturn
 
 from optuna.trial import BaseTrial
+from optuna.trial import Trial
 
+from optuna_llm._errors import ModelSetupError
 from optuna_llm._errors import ReplyError
+from optuna_llm._mistakes import refuse_unknown
 from optuna_llm._quoting import clean_text
 from optuna_llm._quoting import fence_text
 from optuna_llm._records import Message
 from optuna_llm._records import Usage
 from optuna_llm._study import attributes as stored
+from optuna_llm._study import internals
 from optuna_llm._text import RUNNING
 from optuna_llm.models import ModelLike
 from optuna_llm.models import resolve_model
@@ -94,7 +99,9 @@ class Judge:
         repeats: int = 1,
         retries: int = 2,
         parse: Callable[[str], float] = parse_score,
+        **unknown: NoReturn,
     ) -> None:
+        refuse_unknown(Judge.__init__, unknown)
         if "{text}" not in rubric:
             raise ValueError("The rubric must say with {text} where the text is to stand.")
         if not low < high:
@@ -121,9 +128,18 @@ class Judge:
 
         Raises:
             ReplyError: If no answer could be read.
-            ModelError: If the judge could not be asked.
+            ModelError: If the judge could not be asked. A ``ModelSetupError`` ends
+                ``study.optimize`` too, whatever it catches, if the trial is given.
         """
         trial = trial or RUNNING.get()
+        try:
+            return self._rate(text, trial)
+        except ModelSetupError as error:
+            if isinstance(trial, Trial):
+                internals.end_optimize(trial.study, error)
+            raise
+
+    def _rate(self, text: str, trial: BaseTrial | None) -> Rating:
         messages = (
             Message("system", _ROLE.format(low=self._low, high=self._high)),
             Message("user", self._rubric.replace("{text}", f"\n{fence_text(clean_text(text))}\n")),

@@ -13,6 +13,7 @@ from optuna_llm.models._resolve import resolve_model
 
 
 if TYPE_CHECKING:
+    from optuna_llm.models._litellm import LiteLLMModel
     from optuna_llm.models._offline import OfflineModel
     from optuna_llm.models._openai import OpenAIModel
     from optuna_llm.models._replay import ReplayModel
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ChatModel",
     "FunctionModel",
+    "LiteLLMModel",
     "ModelLike",
     "OfflineModel",
     "OpenAIModel",
@@ -28,7 +30,12 @@ __all__ = [
 ]
 
 # Imported when they are asked for, since a study needs one of them at most.
-_LAZY = {"OfflineModel": "_offline", "OpenAIModel": "_openai", "ReplayModel": "_replay"}
+_LAZY = {
+    "LiteLLMModel": "_litellm",
+    "OfflineModel": "_offline",
+    "OpenAIModel": "_openai",
+    "ReplayModel": "_replay",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -13,6 +13,8 @@ from optuna_llm._errors import ReplyError
 from optuna_llm.models import _refusals
 from optuna_llm.models._error_body import ErrorBody
 from optuna_llm.models._error_body import read_error
+from optuna_llm.models._image_refusals import blames_images
+from optuna_llm.models._image_refusals import find_image_limit
 from optuna_llm.models._retry_after import read_retry_after
 
 
@@ -20,6 +22,12 @@ SYSTEM = "system"
 """Stands for the system message among the names of what a request holds."""
 CHAT = "chat"
 """Stands for the chat completions API there."""
+IMAGES = "images"
+"""Stands for the images in the messages there."""
+SCHEMA = "schema"
+"""Stands for a JSON schema there that the reply is to fit."""
+
+_PARTS = (SYSTEM, CHAT, IMAGES, SCHEMA)
 
 # Timeouts, conflicts and rate limits; 424 and 498 come from Azure and Groq when they are full.
 _TEMPORARY = (408, 409, 424, 425, 429, 498, 499)
@@ -89,7 +97,8 @@ class RejectedError(ModelError):
 
     Attributes:
         names: What it rejects, each with the name to send it by instead; None to leave it out.
-            ``SYSTEM`` and ``CHAT`` stand for the system message and the API.
+            ``SYSTEM``, ``CHAT``, ``IMAGES`` and ``SCHEMA`` stand for the system message, the API,
+            the images and the JSON schema; of the images, the name is how many to send at most.
     """
 
     def __init__(self, message: str, names: Mapping[str, str | None]) -> None:
@@ -107,7 +116,8 @@ def explain_status(
         body: The response's body: what its JSON holds, or its text.
         headers: Its headers.
         who: Server and model, for the message.
-        sent: What the request held: names of parameters, ``SYSTEM`` and ``CHAT``.
+        sent: What the request held: names of parameters, ``SYSTEM``, ``CHAT``, ``IMAGES`` and
+            ``SCHEMA``.
     """
     return explain_error(status, read_error(body), headers, who, sent)
 
@@ -119,7 +129,7 @@ def explain_error(
     message = f"{who} answered {status}: {body.message or 'nothing more'}"
     if _UNPAID.search(body.words):
         return ModelSetupError(message)
-    if status >= 500 or status in (400, 403, 404, 413, 422, 429, 451):
+    if status >= 500 or status in (400, 403, 404, 413, 415, 422, 429, 451):
         fault = _explain_refusal(status, body, message, sent)
         if fault is not None:
             return fault
@@ -135,6 +145,9 @@ def _explain_refusal(
     status: int, body: ErrorBody, message: str, sent: Sequence[str]
 ) -> ModelError | ReplyError | None:
     """What it is in the request or in the model's answer that is refused; None if it is not."""
+    has_images = IMAGES in sent and status not in (403, 429, 451)
+    if has_images and (blames_images(body) or status == 413):
+        return RejectedError(message, {IMAGES: find_image_limit(body)})
     if status not in (403, 404, 451) and (fault := _explain_length(status, body, message, sent)):
         return fault
     if status in (400, 403, 422, 451) and _FILTERED.search(body.words):
@@ -150,6 +163,9 @@ def _explain_refusal(
     if CHAT in sent and _refusals.wants_responses_api(body):
         return RejectedError(message, {CHAT: "responses"})
     rejected = _find_rejected(body, sent) if status != 404 else {}
+    if not rejected and has_images and status in (400, 415, 422):
+        # For want of another reason: of all that is sent, images are what most servers lack.
+        rejected = {IMAGES: None}
     return RejectedError(message, rejected) if rejected else None
 
 
@@ -171,7 +187,9 @@ def _find_rejected(body: ErrorBody, sent: Sequence[str]) -> dict[str, str | None
         return {SYSTEM: None}
     if "stream" not in sent and _refusals.wants_stream(body):
         return {"stream": None}
-    return _refusals.find_rejected(body, [name for name in sent if name not in (SYSTEM, CHAT)])
+    if SCHEMA in sent and _refusals.refuses_schema(body):
+        return {SCHEMA: None}
+    return _refusals.find_rejected(body, [name for name in sent if name not in _PARTS])
 
 
 def _renames(body: ErrorBody, sent: Sequence[str], name: str) -> bool:

@@ -79,6 +79,14 @@ _MUST_STREAM = re.compile(
     r"supports? only stream|non-stream\w* (?:is |requests? (?:is|are) )?not supported",
     re.IGNORECASE,
 )
+# Servers that turn a schema into a grammar blame that.
+_SCHEMA = re.compile(
+    r"response[ _]?formats?\b|json[ _]?schema|structured[ _]outputs?|\bgrammar\b|guided[ _]|"
+    r"\bxgrammar|\boutlines\b|(?:invalid|unsupported) schema|"
+    r"schema (?:is )?(?:not supported|unsupported|invalid|too)",
+    re.IGNORECASE,
+)
+_SCHEMA_FIELDS = {"response_format", "text", "format", "json_schema", "structured_outputs"}
 _ONLY_ONE = re.compile(r"\bboth\b|only one|at the same time|mutually exclusive", re.IGNORECASE)
 
 
@@ -120,6 +128,11 @@ def wants_responses_api(body: ErrorBody) -> bool:
 def wants_stream(body: ErrorBody) -> bool:
     """Whether replies can be had as a stream only."""
     return bool(_MUST_STREAM.search(body.words))
+
+
+def refuses_schema(body: ErrorBody) -> bool:
+    """Whether the server does not take a JSON schema, or not this one."""
+    return bool(body.fields & _SCHEMA_FIELDS or _SCHEMA.search(body.words))
 
 
 def find_rejected(body: ErrorBody, sent: Sequence[str]) -> dict[str, str | None]:

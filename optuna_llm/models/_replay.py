@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from collections.abc import Sequence
 from contextlib import closing
 import dataclasses
@@ -10,11 +11,14 @@ import json
 import os
 from pathlib import Path
 import sqlite3
+from typing import Any
 
 from optuna_llm._errors import ModelSetupError
 from optuna_llm._records import Completion
 from optuna_llm._records import Message
 from optuna_llm._records import Usage
+from optuna_llm.models._chat import takes_images
+from optuna_llm.models._chat import takes_schema
 from optuna_llm.models._resolve import ModelLike
 from optuna_llm.models._resolve import resolve_model
 
@@ -47,26 +51,40 @@ class ReplayModel:
         ValueError: If there is nothing to replay: no file and no model.
     """
 
+    # Whatever the recorded model takes: the same messages have to be asked with each time.
+    takes_images = True
+
     def __init__(self, path: str | os.PathLike[str], model: ModelLike = None) -> None:
         self._path = Path(path)
         self._model = None if model is None else resolve_model(model)
         if self._model is None and not self._path.exists():
             raise ValueError(f"{str(path)!r} does not exist: name a model to record from.")
 
-    def complete(self, messages: Sequence[Message]) -> Completion:
+    @property
+    def accepts_schema(self) -> bool:
+        """Whether the model takes a JSON schema; the record holds what became of it."""
+        return self._model is None or takes_schema(self._model)
+
+    def complete(
+        self, messages: Sequence[Message], *, schema: Mapping[str, Any] | None = None
+    ) -> Completion:
         """The recorded reply to these messages; if there is none, the model's, recorded.
 
         Raises:
             ModelSetupError: If there is none, and no model to ask.
         """
-        told = json.dumps([vars(message) for message in messages])
+        told = json.dumps([message.to_log() for message in messages])
         key = hashlib.sha256(told.encode()).hexdigest()
         recorded = self._read(key)
         if recorded is None and self._model is None:
             raise ModelSetupError(f"{self._path.name} holds no reply to these messages.")
         if recorded is None:
             assert self._model is not None
-            completion = self._model.complete(messages)
+            if not takes_images(self._model):
+                messages = [message.limit_images(0) for message in messages]
+            # The messages tell of the schema: it need not be a part of the key.
+            arguments = {} if schema is None else {"schema": schema}
+            completion = self._model.complete(messages, **arguments)
             self._write(key, told, json.dumps(dataclasses.asdict(completion)))
             # If another process was faster, its reply is the one on record.
             recorded = self._read(key) or completion

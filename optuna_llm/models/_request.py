@@ -12,9 +12,13 @@ from typing import Any
 from typing import Literal
 from typing import TypeAlias
 
+from optuna_llm._images import Image
+from optuna_llm._images import MAX_IMAGES
 from optuna_llm._records import Message
 from optuna_llm._secrets import is_public_header
 from optuna_llm.models._faults import CHAT
+from optuna_llm.models._faults import IMAGES
+from optuna_llm.models._faults import SCHEMA
 from optuna_llm.models._faults import SYSTEM
 
 
@@ -31,6 +35,12 @@ _RESPONSES_NAMES = {
     "verbosity": "text.verbosity",
 }
 _OWN = "prompt_cache_key"
+_FORMAT = "response_format"
+# How a JSON schema can be sent, the next where a server rejects one. Hosted services, vLLM,
+# Ollama, LM Studio and llama.cpp take the first, some of them not strictly; llama-cpp-python's
+# server, Together and older versions of llama.cpp take the last.
+_STRICT, _LOOSE, _OBJECT = "json_schema, strict", "json_schema", "json_object with a schema"
+_SCHEMA_FORMS = (_STRICT, _LOOSE, _OBJECT)
 
 
 @dataclass(frozen=True)
@@ -59,8 +69,10 @@ class RequestForm:
         stream: Whether the reply is asked for as a stream of events.
         folds_system: Whether the system message is sent as a part of the user message.
         has_cache_key: Whether a ``prompt_cache_key`` tells which requests begin alike.
-        adaptations: What was changed after the server's words: a parameter's name, ``system``
-            or ``api`` to what became of it.
+        max_images: How many images are sent at most; None for all.
+        schema_forms: The ways to send a JSON schema that have not been rejected, the next first.
+        adaptations: What was changed after the server's words: a parameter's name, ``system``,
+            ``images`` or ``api`` to what became of it.
     """
 
     api: Api
@@ -69,10 +81,24 @@ class RequestForm:
     stream: bool = False
     folds_system: bool = False
     has_cache_key: bool = False
+    max_images: int | None = None
+    schema_forms: Sequence[str] = _SCHEMA_FORMS
     adaptations: Mapping[str, str] = field(default_factory=dict)
 
-    def _name_parts(self) -> list[str]:
+    @property
+    def takes_schema(self) -> bool:
+        """Whether a JSON schema can be sent: the user has set no format, the server takes one."""
+        return bool(self.schema_forms) and self._read_format() is None
+
+    def _read_format(self) -> Any:
+        """The format of the reply that the user has set; None without any."""
+        text = self.parameters.get("text") or {}
+        return self.parameters.get(_FORMAT) if self.api == "chat" else text.get("format")
+
+    def _name_parts(self, *, has_schema: bool) -> list[str]:
         names = list(self.parameters)
+        if has_schema:
+            names.append(SCHEMA)
         if self.stream:
             names += ["stream", "stream_options"]
         if self.has_cache_key:
@@ -83,9 +109,31 @@ class RequestForm:
             names.append(CHAT)
         return names
 
-    def render(self, model: str, messages: Sequence[Message]) -> Request:
-        """The request to a model."""
+    def limit_images(self, messages: Sequence[Message]) -> Sequence[Message]:
+        """The messages with as many images as are sent."""
+        if self.max_images is None:
+            return messages
+        return [message.limit_images(self.max_images) for message in messages]
+
+    def render(
+        self,
+        model: str,
+        messages: Sequence[Message],
+        schema: Mapping[str, Any] | None = None,
+    ) -> Request:
+        """The request to a model.
+
+        Args:
+            model: Its name.
+            messages: The messages.
+            schema: A JSON schema for the reply, sent if it can be.
+        """
+        messages = self.limit_images(messages)
+        images = tuple(image for message in messages for image in message.images)
         body = dict(self.parameters)
+        has_schema = schema is not None and self.takes_schema
+        if schema is not None and has_schema:
+            body |= self._render_schema(schema)
         if self.stream:
             body["stream"] = True
         if self.stream and self.api == "chat" and "stream_options" not in self.adaptations:
@@ -94,29 +142,47 @@ class RequestForm:
         if self.has_cache_key and _OWN not in body:
             body[_OWN] = hashlib.sha256(messages[0].content.encode()).hexdigest()[:32]
         if self.folds_system:
-            messages = [Message("user", "\n\n".join(message.content for message in messages))]
+            text = "\n\n".join(message.content for message in messages)
+            messages = [Message("user", text, images)]
         # Past the client's signature: it does not know what other servers do.
         arguments: dict[str, Any] = {"model": model, "extra_body": body, **self.transport}
         if self.api == "chat":
-            arguments["messages"] = [vars(message) for message in messages]
+            arguments["messages"] = [message.to_dict() for message in messages]
         else:
             for name, role in (("instructions", "system"), ("input", "user")):
                 contents = [m.content for m in messages if m.role == role]
                 if contents:
                     arguments[name] = "\n\n".join(contents)
-        return Request(self.api, arguments, self._name_parts())
+            if images:
+                arguments["input"] = _write_input(arguments["input"], images)
+        sent = self._name_parts(has_schema=has_schema) + [IMAGES] * bool(images)
+        return Request(self.api, arguments, sent)
 
-    def adapt(self, names: Mapping[str, str | None]) -> tuple[RequestForm, dict[str, str]]:
+    def _render_schema(self, schema: Mapping[str, Any]) -> dict[str, Any]:
+        form = self.schema_forms[0]
+        named = {"name": "reply", "schema": schema, "strict": form == _STRICT}
+        if self.api == "responses":
+            wanted = {"type": "json_schema", **named}
+            return {"text": {**(self.parameters.get("text") or {}), "format": wanted}}
+        if form == _OBJECT:
+            return {_FORMAT: {"type": "json_object", "schema": schema}}
+        return {_FORMAT: {"type": "json_schema", "json_schema": named}}
+
+    def adapt(
+        self, names: Mapping[str, str | None], sent: RequestForm
+    ) -> tuple[RequestForm, dict[str, str]]:
         """The form without what the server rejects, and what changed: name to verdict.
 
         Nothing has changed if another thread was faster.
 
         Args:
             names: What it rejects, each with the name to send it by instead.
+            sent: The form of the request that it rejects.
         """
         form = self
         for name, other in names.items():
-            form = form._adapt_one(name, other)
+            is_schema = name == SCHEMA
+            form = form._adapt_schema(sent) if is_schema else form._adapt_one(name, other)
         changed = {
             name: verdict
             for name, verdict in form.adaptations.items()
@@ -150,11 +216,21 @@ class RequestForm:
         public = {name: value for name, value in headers.items() if is_public_header(name)}
         return replace(self, transport={"extra_headers": public} if public else {})
 
+    def _adapt_schema(self, sent: RequestForm) -> RequestForm:
+        # Another thread may have been faster, and there are further ways to send it.
+        if self.schema_forms != sent.schema_forms:
+            return self
+        left = self.schema_forms[1:]
+        verdict = f"sent as {left[0]}" if left else "left out"
+        return replace(self, schema_forms=left).note(_FORMAT, verdict)
+
     def _adapt_one(self, name: str, other: str | None) -> RequestForm:
         if name == CHAT and self.api == "chat":
             return self.use_responses().note("api", "responses")
         if name == SYSTEM and not self.folds_system:
             return replace(self, folds_system=True).note(SYSTEM, "folded into the user message")
+        if name == IMAGES:
+            return self._limit_images(int(other or 0))
         if name == "stream":
             verdict = "left out" if self.stream else "turned on"
             return replace(self, stream=not self.stream).note(name, verdict)
@@ -170,6 +246,14 @@ class RequestForm:
             return replace(self, parameters=parameters).note(name, "left out")
         parameters[other] = value
         return replace(self, parameters=parameters).note(name, f"sent as {other}")
+
+    def _limit_images(self, count: int) -> RequestForm:
+        if count >= MAX_IMAGES:
+            count = 0  # So many were never sent: it is for another reason that they are refused.
+        if self.max_images is not None and self.max_images <= count:
+            return self
+        verdict = f"limited to {count}" if count else "left out"
+        return replace(self, max_images=count).note(IMAGES, verdict)
 
     def note(self, name: str, verdict: str) -> RequestForm:
         return replace(self, adaptations={**self.adaptations, name: verdict})
@@ -193,6 +277,13 @@ def make_form(
         "chat", {**given, **extra}, transport, stream=stream, has_cache_key=has_cache_key
     )
     return form if api != "responses" else form.use_responses()
+
+
+def _write_input(text: str, images: Sequence[Image]) -> list[dict[str, Any]]:
+    """A user message with images, as the Responses API takes it."""
+    parts = [{"type": "input_text", "text": text}]
+    parts += [{"type": "input_image", "image_url": image.url} for image in images]
+    return [{"role": "user", "content": parts}]
 
 
 def _is_omitted(value: object) -> bool:

@@ -15,14 +15,16 @@ from optuna_llm.models._chat import WAYS_OUT
 
 ModelLike: TypeAlias = ChatModel | Callable[[Sequence[Message]], str] | str | None
 
+_LITELLM = "litellm/"
+
 
 def resolve_model(model: ModelLike, seed: int | None = None) -> ChatModel:
     """The model that is meant.
 
     Args:
-        model: A model, a function ``messages -> str``, or a name: ``"offline"``, or what an
-            OpenAI-compatible server calls its model. None is the name in
-            ``OPTUNA_LLM_MODEL``.
+        model: A model, a function ``messages -> str``, or a name: ``"offline"``, what an
+            OpenAI-compatible server calls its model, or ``"litellm/"`` and litellm's name for
+            it. None is the name in ``OPTUNA_LLM_MODEL``.
         seed: For the stand-in model.
 
     Raises:
@@ -37,6 +39,10 @@ def resolve_model(model: ModelLike, seed: int | None = None) -> ChatModel:
         from optuna_llm.models._offline import OfflineModel
 
         return OfflineModel(seed)
+    if isinstance(model, str) and model.startswith(_LITELLM):
+        from optuna_llm.models._litellm import LiteLLMModel
+
+        return LiteLLMModel(model.removeprefix(_LITELLM))
     if isinstance(model, str):
         from optuna_llm.models._openai import OpenAIModel
 

@@ -25,6 +25,8 @@ class PromptWindow:
     def check(self, messages: Sequence[Message], usage: Usage) -> str | None:
         """What to warn of, the first time that a prompt seems to have been cut; else None."""
         n_characters = sum(len(message.content) for message in messages)
+        if any(message.images for message in messages):
+            return None  # How many tokens an image takes is the server's secret.
         n_tokens = usage.prompt_tokens
         if usage.cached_tokens > n_tokens:
             n_tokens += usage.cached_tokens  # Some count only what was not cached.

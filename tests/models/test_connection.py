@@ -190,7 +190,7 @@ def test_the_first_failed_connection_is_shown_whatever_the_verbosity(verbosity: 
 def test_a_server_that_has_never_answered_is_not_waited_for_long(
     httpserver: HTTPServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("optuna_llm.models._openai._FIRST_PATIENCE", 1.0)
+    monkeypatch.setattr("optuna_llm.models._served._FIRST_PATIENCE", 1.0)
     url = httpserver.url_for("/v1")
     httpserver.expect_ordered_request(PATH).respond_with_json(HI)
     dead = OpenAIModel("m", base_url="http://127.0.0.1:9/v1", patience=600)

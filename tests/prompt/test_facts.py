@@ -235,3 +235,21 @@ def test_insights_can_be_left_out() -> None:
     study.optimize(long_winded, n_trials=30)
     assert not any("<insights>" in user.content for _, user in model.calls)
     assert "llm:insights" not in study.user_attrs
+
+
+def test_numbers_of_trials_without_values_are_accounted_for() -> None:
+    study, model = make_study(walk(5, 4))
+    study.optimize(objective, n_trials=2)
+    study.add_trial(optuna.create_trial(state=TrialState.FAIL))
+    study.optimize(objective, n_trials=1)
+    assert "Trials whose numbers are missing failed" not in model.calls[0][1].content
+    assert "Trials whose numbers are missing failed" in model.calls[1][1].content
+
+
+def test_the_aim_is_no_further_than_the_goal() -> None:
+    study, model = make_study(walk(9, 8, 7, 6), max_reply_retries=0)
+    describe_study(study, target_value=6.5)
+    study.enqueue_trial({"x": 10})
+    study.optimize(objective, n_trials=5)
+    assert "aim at value 6.5 or less" in model.calls[-1][1].content
+    assert "The study's goal" not in model.calls[-1][1].content

@@ -10,9 +10,12 @@ from collections.abc import Callable
 import os
 from pathlib import Path
 import re
+import tempfile
 from typing import Any
 
+from images import make_png
 import optuna
+from optuna.artifacts import FileSystemArtifactStore
 from provenance import told
 import pytest
 from test_prompt import make_study as make_mixed_study
@@ -171,6 +174,32 @@ def ask_beside_four_workers() -> ScriptedModel:
     return model
 
 
+def ask_with_images() -> ScriptedModel:
+    """Pictures of the start and of the best, one of which is gone."""
+
+    class SeeingModel(ScriptedModel):
+        takes_images = True
+
+    def objective(trial: optuna.Trial) -> float:
+        text = suggest_text(trial, "svg", "<circle r='1'/>", language="svg", description="A sun.")
+        images = [make_png(i) for i in range(2 if trial.number == 1 else 1)]
+        report_feedback(trial, "See the picture.", images=images)
+        if trial.number == 1:
+            Path(folder, trial.user_attrs["llm:images"][1]).unlink()
+        return abs(len(text) - 20)
+
+    circles = ["<circle r='12345'/>", "<circle r='123456789'/>", "<circle r='2'/>", "<circle/>"]
+    model = SeeingModel(
+        [write_reply(texts={"svg": c}, rationale=f"Draw {c[7:-2]}.") for c in circles]
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        store = FileSystemArtifactStore(folder)
+        sampler = LLMSampler("Draw a sun.", model=model, seed=2, artifact_store=store)
+        study = optuna.create_study(sampler=sampler)
+        study.optimize(objective, n_trials=5)
+    return model
+
+
 SCENES: dict[str, Callable[[], ScriptedModel]] = {
     "mixed": ask_mixed,
     "text": ask_text,
@@ -179,6 +208,7 @@ SCENES: dict[str, Callable[[], ScriptedModel]] = {
     "objectives": ask_for_several_objectives,
     "plateau": ask_on_a_plateau,
     "workers": ask_beside_four_workers,
+    "images": ask_with_images,
 }
 
 
@@ -186,7 +216,7 @@ SCENES: dict[str, Callable[[], ScriptedModel]] = {
 def test_a_whole_prompt_reads_as_it_is_pinned(scene: str) -> None:
     system, user = SCENES[scene]().calls[-1]
     prompt = f"--- system\n{system.content}--- user\n{user.content}"
-    prompt = re.sub(r'File ".*/tests/(.*/)?', 'File "tests/', prompt)
+    prompt = re.sub(r'File ".*test_prompt', 'File "tests/test_prompt', prompt)
     prompt = re.sub(r", line \d+, in", ", line 1, in", prompt)
     path = GOLDEN / f"{scene}.md"
     if os.environ.get("UPDATE_GOLDEN"):

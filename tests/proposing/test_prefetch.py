@@ -34,8 +34,12 @@ from optuna_llm import OpenAIModel
 from optuna_llm import suggest_text
 from optuna_llm import Usage
 from optuna_llm import usage
+from optuna_llm._cancellation import current
 from optuna_llm._proposing import prefetch
+from optuna_llm._proposing.prefetch import Prefetcher
 from optuna_llm._records import Completion
+from optuna_llm._records import Outcome
+from optuna_llm._records import Proposal
 from optuna_llm.testing import ScriptedModel
 from optuna_llm.testing import write_reply
 
@@ -360,7 +364,7 @@ def end_by_interrupt(study: optuna.Study) -> None:
 
     def interrupt() -> None:
         # Trial 1 has got its values by then, so it is trial 2 that waits.
-        prefetcher = study.sampler._sessions.get(study)._prefetcher  # type: ignore[attr-defined]
+        prefetcher = study.sampler._sessions.get(study)._ahead._prefetcher  # type: ignore[attr-defined]
         wait_for(lambda: len(study.get_trials(deepcopy=False)) == 3 and prefetcher.n_waiting)
         os.kill(os.getpid(), signal.SIGINT)
 
@@ -479,3 +483,25 @@ def test_a_forked_child_asks_for_itself() -> None:
     child.start()
     child.join(60)
     assert child.exitcode == 0
+
+
+def test_a_trial_that_waits_while_calls_are_cancelled_asks_again() -> None:
+    # The timer of an idle study may go off just as a trial begins.
+    asked: list[int] = []
+    prefetcher = Prefetcher(ahead=1, per_call=1, max_calls=1)
+
+    def ask() -> Outcome:
+        asked.append(1)
+        cancellation = current()
+        if len(asked) == 1:
+            wait_for(lambda: cancellation.is_cancelled)
+        return Outcome(Proposal({"x": 1.0}, {}))
+
+    taken: list[Outcome] = []
+    trial = threading.Thread(target=lambda: taken.append(prefetcher.take(ask)))
+    trial.start()
+    wait_for(lambda: asked)
+    prefetcher.close()
+    trial.join(60)
+    assert taken
+    prefetcher.close()

@@ -63,3 +63,14 @@ OBJECTS: dict[str, Callable[[int], str]] = {
     "names": lambda size: "{" + ",".join(f'"a{i}": 1' for i in range(size // 12)) + "}",
     "tildes": _repeat("~", "\n", '`\n{"x": 0.5}'),
 }
+
+STRUCTURED: dict[str, Callable[[int], str]] = {
+    **OBJECTS,
+    "parts": _repeat('{"numbers": '),
+    "a text": _repeat("\\n", '{"numbers": {"x": 0.5}, "texts": {"code": "a', '"}}'),
+    "a text not ended": _repeat("\\n", '{"numbers": {"x": 0.5}, "texts": {"code": "a'),
+    "many proposals": _repeat('{"numbers": {"x": 2}},', '{"proposals": [', "{}]}"),
+    "thoughts": _repeat("<think>{", "", "</think>{"),
+    "tags": _repeat("<numbers>", "", "{"),
+    "entities": _repeat("{&quot;"),
+}

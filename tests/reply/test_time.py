@@ -9,6 +9,7 @@ import time
 
 from adversarial import OBJECTS
 from adversarial import REPLIES
+from adversarial import STRUCTURED
 from optuna.distributions import FloatDistribution
 from optuna.study import StudyDirection
 import pytest
@@ -52,6 +53,14 @@ def test_a_reply_of_100_kb_is_read_or_refused_in_no_time(name: str) -> None:
 def test_numbers_of_any_form_are_read_or_refused_in_no_time(name: str) -> None:
     problem = dataclasses.replace(PROBLEM, space={"x": FloatDistribution(0, 1)}, texts=[])
     assert measure(parse_reply, f"<numbers>{OBJECTS[name](90_000)}</numbers>", problem) < LIMIT
+
+
+@pytest.mark.parametrize("name", STRUCTURED)
+def test_a_reply_in_json_is_read_or_refused_in_no_time(name: str) -> None:
+    space = {"x": FloatDistribution(0, 1)}
+    problem = dataclasses.replace(PROBLEM, space=space, is_json=True)
+    for wanted in (problem, dataclasses.replace(problem, texts=[], n_proposals=2)):
+        assert measure(parse_reply, STRUCTURED[name](100_000), wanted) < LIMIT
 
 
 def test_a_reply_above_a_megabyte_is_refused_unread() -> None:

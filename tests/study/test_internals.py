@@ -42,6 +42,15 @@ def test_a_study_filtered_by_hyperband_knows_the_whole_one() -> None:
     assert internals.find_whole_study(study) is study
 
 
+def test_a_trial_knows_its_sampler_however_often_it_is_wrapped() -> None:
+    inner = optuna.samplers.RandomSampler()
+    once = optuna.samplers.PartialFixedSampler({"x": 1.0}, inner)
+    twice = optuna.samplers.PartialFixedSampler({"y": 1.0}, once)
+    for sampler in (inner, once, twice):
+        trial, _ = ask(optuna.create_study(sampler=sampler))
+        assert internals.find_sampler(trial) is inner
+
+
 def test_a_study_knows_its_storage_and_its_id_there() -> None:
     study = optuna.create_study(study_name="s")
     storage, study_id = internals.find_storage(study)
@@ -124,19 +133,52 @@ def test_constraints_are_read_however_they_were_set() -> None:
     assert internals.read_constraints(optuna.create_trial(value=1.0)) == {}
 
 
-def test_a_stopping_study_says_so_and_another_is_left_alone() -> None:
+def test_a_stopping_study_says_so() -> None:
     study = optuna.create_study()
-    internals.stop(study)
     said = []
 
     def objective(trial: optuna.Trial) -> float:
         said.append(internals.is_stopping(study))
-        internals.stop(study)
+        study.stop()
         said.append(internals.is_stopping(study))
         return 0.0
 
     study.optimize(objective, n_trials=3)
     assert said == [False, True]
+
+
+@pytest.mark.parametrize("raises", [True, False])
+@pytest.mark.parametrize("catch", [(), (Exception,)])
+@pytest.mark.parametrize(("n_jobs", "n_trials"), [(1, 1), (1, 20), (4, 1), (4, 4), (4, 20)])
+def test_optimize_ends_with_the_error_whatever_it_catches(
+    n_jobs: int, n_trials: int, catch: tuple[type[Exception], ...], raises: bool
+) -> None:
+    study = optuna.create_study()
+    error = LookupError("no key")
+
+    def objective(trial: optuna.Trial) -> float:
+        internals.end_optimize(study, error)
+        study.stop()  # As a callback of another thread may do now.
+        if raises:
+            raise error
+        return 0.0
+
+    with pytest.raises(LookupError, match="no key"):
+        study.optimize(objective, n_trials=n_trials, n_jobs=n_jobs, catch=catch)
+    assert 1 <= len(study.trials) <= min(n_trials, 2 * n_jobs)
+    assert all(trial.state.is_finished() for trial in study.trials)
+    # Nothing of it is left behind.
+    study.optimize(lambda trial: 1.0, n_trials=2, n_jobs=n_jobs)
+    assert study.trials[-1].value == 1.0
+
+
+def test_without_optimize_there_is_nothing_to_end() -> None:
+    study = optuna.create_study()
+    trial = study.ask()
+    internals.end_optimize(study, LookupError())
+    study.tell(trial, 1.0)
+    study.optimize(lambda trial: 0.0, n_trials=1)
+    assert len(study.trials) == 2
 
 
 def test_heartbeats_are_recorded_where_the_storage_has_them(tmp_path: Path) -> None:

@@ -1,0 +1,104 @@
+"""Whatever a study holds and whatever the options are, a prompt keeps its bound and its blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+import re
+
+from hypothesis import given
+from hypothesis import strategies as st
+import optuna
+from optuna.distributions import CategoricalDistribution
+from optuna.distributions import FloatDistribution
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial
+from optuna.trial import TrialState
+import pytest
+
+from optuna_llm._prompt.builder import PromptBuilder
+from optuna_llm._prompt.request import make_problem
+from optuna_llm._prompt.request import make_request
+from optuna_llm._records import TextParameter
+from optuna_llm._study.facts import StudyFacts
+from optuna_llm._study.history import History
+
+
+SPACE = {"x": FloatDistribution(0, 1), "kind": CategoricalDistribution(["a", "b"])}
+STATES = [TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL]
+SOURCES = ["initial", "model", "base", "fallback", "user", None]
+
+
+@st.composite
+def draw_trial(draw: Callable[..., object]) -> FrozenTrial:
+    state = draw(st.sampled_from(STATES))
+    length = draw(st.integers(0, 300))
+    proposal = {
+        "source": draw(st.sampled_from(SOURCES)),
+        "rationale": "word " * draw(st.integers(0, 60)),  # type: ignore[operator]
+        "parent": draw(st.integers(0, 20)),
+    }
+    return optuna.create_trial(
+        state=state,  # type: ignore[arg-type]
+        value=draw(st.sampled_from([0.0, -1.5, 3.25, 1e300, float("inf")]))  # type: ignore[arg-type]
+        if state == TrialState.COMPLETE
+        else None,
+        params={"x": draw(st.floats(0, 1)), "kind": draw(st.sampled_from("ab"))},
+        distributions=SPACE,
+        user_attrs={
+            "code": "".join(f"line {i}\n" for i in range(length)) or "one line",  # type: ignore[arg-type]
+            "llm:texts": {"code": 1},
+            "llm:proposal": {name: value for name, value in proposal.items() if value is not None},
+            "feedback": "said " * draw(st.integers(0, 400)),  # type: ignore[operator]
+        },
+    )
+
+
+@given(
+    trials=st.lists(draw_trial(), max_size=40),
+    tokens=st.sampled_from([None, 1_000, 1_500, 4_000]),
+    insights=st.booleans(),
+    noise=st.sampled_from([None, 0.0, 0.5]),
+    step=st.integers(1, 7),
+)
+def test_a_prompt_keeps_its_bound_and_shows_each_trial_once(
+    trials: list[FrozenTrial],
+    tokens: int | None,
+    insights: bool,
+    noise: float | None,
+    step: int,
+) -> None:
+    for number, trial in enumerate(trials):
+        trial.number = number
+    builder = PromptBuilder(max_tokens=tokens, insights=insights)
+    history = History([("value", StudyDirection.MINIMIZE)])
+    facts = StudyFacts(n_trials=50, noise=noise, best_possible=-2.0)
+    for n in [*range(0, len(trials), step), len(trials)]:
+        history.update(trials[:n], ["code"], noise or 0.0)
+        texts = {"code": TextParameter("code", initial="start")}
+        snapshot = history.make_snapshot("A task.", texts, facts, ["Lesson."])
+        problem = make_problem(snapshot, space=snapshot.space)
+        request = make_request(snapshot, problem, n, seed=0, taken={})
+        try:
+            prompt = builder.build(snapshot, request)
+        except ValueError:
+            assert tokens is not None  # The usual size grows with the texts.
+            continue
+        longest = max([len(t.user_attrs["code"]) for t in trials[:n]], default=5)
+        assert prompt.tokens <= (tokens or 16_000 + longest)
+        user = prompt.messages[1].content
+        listed = re.split(r"(?:# )?The best trials|# Choices|# Now", user)[0]
+        shown = re.findall(r"^(?:## Trial|- trial) (\d+)\b", listed, re.MULTILINE)
+        assert len(shown) == len(set(shown))
+        assert user.count("# Now\n") == 1
+
+
+def test_the_middle_of_a_text_to_start_from_is_never_left_out() -> None:
+    builder = PromptBuilder(max_tokens=2_000)
+    history = History([("value", StudyDirection.MINIMIZE)])
+    text = "".join(f"line {i}\n" for i in range(2_000))
+    trial = optuna.create_trial(value=1.0, user_attrs={"code": text, "llm:texts": {"code": 1}})
+    history.update([trial], ["code"])
+    snapshot = history.make_snapshot("", {"code": TextParameter("code", initial="start")})
+    request = make_request(snapshot, make_problem(snapshot, space={}), 1, seed=0, taken={})
+    with pytest.raises(ValueError, match="with the text to start from"):
+        builder.build(snapshot, request)
