@@ -14,9 +14,12 @@ _Found = TypeVar("_Found")
 def wait_for(find: Callable[[], _Found | None], seconds: float = 120) -> _Found:
     """What is found, once it is there."""
     deadline = time.monotonic() + seconds
+    pause = 0.001
     while not (found := find()):
         assert time.monotonic() < deadline
-        time.sleep(0.01)
+        time.sleep(pause)
+        # Looking takes from the machine what is waited for.
+        pause = min(2 * pause, 0.1)
     return found
 
 
