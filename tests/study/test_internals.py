@@ -127,7 +127,7 @@ def test_constraints_are_read_however_they_were_set() -> None:
     if hasattr(trial, "set_constraint"):
         trial.set_constraint("weight", 2.0)
     else:
-        trial.set_system_attr("constraints", [2.0])
+        trial.storage.set_trial_system_attr(trial._trial_id, "constraints", [2.0])
     study.tell(trial, 1.0)
     assert list(internals.read_constraints(study.trials[0]).values()) == [2.0]
     assert internals.read_constraints(optuna.create_trial(value=1.0)) == {}
