@@ -26,6 +26,9 @@ _TYPES = {str: "string", bool: "boolean", int: "integer", float: "number", type(
 
 _Schema = dict[str, Any]
 
+# Small models like to leave a text empty.
+_TEXT: _Schema = {"type": "string", "minLength": 1}
+
 
 def make_schema(problem: Problem) -> _Schema:
     """The schema of a reply to a problem: a rationale, the numbers, the texts.
@@ -43,10 +46,7 @@ def make_schema(problem: Problem) -> _Schema:
         )
     if problem.texts:
         parts["texts"] = _describe_object(
-            {
-                text.name: _allow_null({"type": "string"}, text.name, problem)
-                for text in problem.texts
-            }
+            {text.name: _allow_null(_TEXT, text.name, problem) for text in problem.texts}
         )
     proposal = _describe_object(parts)
     if problem.n_proposals == 1:

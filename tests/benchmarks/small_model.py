@@ -34,7 +34,7 @@ from optuna_llm import suggest_text
 
 
 MAX_TOKENS = 120
-MAX_PROMPT_TOKENS = 600
+MAX_PROMPT_TOKENS = 1_000
 STUDIES = ("numbers", "mixed")
 MODES: tuple[Literal["never", "auto", "always"], ...] = ("never", "always", "auto")
 

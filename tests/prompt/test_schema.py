@@ -73,9 +73,10 @@ def test_texts_are_strings_and_what_a_trial_may_do_without_can_be_null() -> None
     assert list(parts) == ["rationale", "numbers", "texts"]
     number = {"type": "integer", "minimum": 1, "maximum": 99}
     assert parts["numbers"]["properties"] == {"x": {"anyOf": [number, {"type": "null"}]}}
+    text = {"type": "string", "minLength": 1}
     assert parts["texts"]["properties"] == {
-        "code": {"type": "string"},
-        "notes": {"anyOf": [{"type": "string"}, {"type": "null"}]},
+        "code": text,
+        "notes": {"anyOf": [text, {"type": "null"}]},
     }
 
 
