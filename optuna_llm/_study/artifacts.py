@@ -7,7 +7,6 @@ from pathlib import Path
 import tempfile
 from typing import TYPE_CHECKING
 
-from optuna.artifacts import upload_artifact
 from optuna.trial import Trial
 
 from optuna_llm._images import find_type
@@ -35,6 +34,9 @@ def upload_images(trial: Trial, images: Sequence[Image], store: ArtifactStore) -
     Returns:
         Their artifact ids.
     """
+    # A third of what importing the package would cost, for the few who have images.
+    from optuna.artifacts import upload_artifact
+
     ids = []
     with tempfile.TemporaryDirectory() as folder:
         for number, image in enumerate(images, start=1):
