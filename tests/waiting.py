@@ -11,7 +11,7 @@ from typing import TypeVar
 _Found = TypeVar("_Found")
 
 
-def wait_for(find: Callable[[], _Found | None], seconds: float = 120) -> _Found:
+def wait_for(find: Callable[[], _Found | None], seconds: float = 300) -> _Found:
     """What is found, once it is there."""
     deadline = time.monotonic() + seconds
     pause = 0.001
