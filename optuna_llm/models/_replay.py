@@ -14,6 +14,7 @@ import sqlite3
 from typing import Any
 
 from optuna_llm._errors import ModelSetupError
+from optuna_llm._logging import get_logger
 from optuna_llm._records import Completion
 from optuna_llm._records import Message
 from optuna_llm._records import Usage
@@ -22,6 +23,8 @@ from optuna_llm.models._chat import takes_schema
 from optuna_llm.models._resolve import ModelLike
 from optuna_llm.models._resolve import resolve_model
 
+
+_logger = get_logger(__name__)
 
 _WAIT = 60.0
 _TABLE = """
@@ -57,6 +60,7 @@ class ReplayModel:
     def __init__(self, path: str | os.PathLike[str], model: ModelLike = None) -> None:
         self._path = Path(path)
         self._model = None if model is None else resolve_model(model)
+        self._has_failed = False
         if self._model is None and not self._path.exists():
             raise ValueError(f"{str(path)!r} does not exist: name a model to record from.")
 
@@ -85,10 +89,20 @@ class ReplayModel:
             # The messages tell of the schema: it need not be a part of the key.
             arguments = {} if schema is None else {"schema": schema}
             completion = self._model.complete(messages, **arguments)
+            recorded = self._record(key, told, completion)
+        return recorded
+
+    def _record(self, key: str, told: str, completion: Completion) -> Completion:
+        """The reply on record from now on; one that was paid for is never lost to a full disk."""
+        try:
             self._write(key, told, json.dumps(dataclasses.asdict(completion)))
             # If another process was faster, its reply is the one on record.
-            recorded = self._read(key) or completion
-        return recorded
+            return self._read(key) or completion
+        except sqlite3.Error as error:
+            if not self._has_failed:
+                self._has_failed = True
+                _logger.warning("Replies cannot be recorded in %s: %s", self._path, error)
+            return completion
 
     def _read(self, key: str) -> Completion | None:
         with closing(self._open()) as database:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+import sqlite3
 import subprocess
 import sys
 
@@ -103,3 +104,17 @@ def test_processes_get_one_reply_to_one_question(tmp_path: Path) -> None:
     assert [worker.returncode for worker in workers] == [0, 0, 0]
     assert len(set(outputs)) == 1
     assert len(outputs[0].splitlines()) == 40
+
+
+def test_a_reply_is_used_even_if_it_cannot_be_recorded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, logs: pytest.LogCaptureFixture
+) -> None:
+    model = ReplayModel(tmp_path / "replies.db", lambda _: "a reply")
+
+    def fail(*arguments: object) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr(model, "_write", fail)
+    messages = (Message("system", "s"), Message("user", "u"))
+    assert [model.complete(messages).text for _ in range(2)] == ["a reply"] * 2
+    assert logs.text.count("database or disk is full") == 1
