@@ -72,6 +72,7 @@ def run_quickstart(*arguments: str, **environment: str) -> subprocess.CompletedP
     )
 
 
+@pytest.mark.slow
 def test_the_quickstart_ends_with_the_reason_if_the_key_is_wrong(
     tmp_path: Path, httpserver: HTTPServer
 ) -> None:
@@ -87,6 +88,7 @@ def test_the_quickstart_ends_with_the_reason_if_the_key_is_wrong(
     assert "Traceback" not in run.stderr
 
 
+@pytest.mark.slow
 def test_the_quickstart_says_how_it_is_used() -> None:
     run = run_quickstart("--help")
     assert run.returncode == 0
@@ -110,15 +112,8 @@ def test_an_example_in_which_nothing_passes_says_so(
         example(model=model, max_steps=0)
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "numbers_as_text",
-        "code_golf",
-        "text_rubric",
-        pytest.param("sklearn_automl", marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["numbers_as_text", "code_golf", "text_rubric", "sklearn_automl"])
 def test_an_example_runs_to_its_end_on_the_stand_in(name: str) -> None:
     run = subprocess.run(
         [sys.executable, str(EXAMPLES / f"{name}.py")],

@@ -142,6 +142,7 @@ run("Grow.", "", score, "a 1.5", model="offline", max_steps=99, **where)
 """
 
 
+@pytest.mark.slow
 def test_a_run_that_was_killed_goes_on(tmp_path: Path) -> None:
     storage = f"sqlite:///{tmp_path}/study.db"
     study = optuna.create_study(storage=storage, study_name="s", direction="maximize")

@@ -80,7 +80,14 @@ def make_own_client(server: FaultServer) -> Any:
     return openai.OpenAI(api_key="x", base_url=server.url)
 
 
-@pytest.mark.parametrize("way", ["address", "client", "function"])
+@pytest.mark.parametrize(
+    "way",
+    [
+        "address",
+        pytest.param("client", marks=pytest.mark.slow),
+        pytest.param("function", marks=pytest.mark.slow),
+    ],
+)
 def test_a_child_opens_connections_of_its_own(way: str) -> None:
     with serve_faults(lambda _: None) as server:
         server.model = EchoModel()
