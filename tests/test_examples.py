@@ -89,6 +89,18 @@ def test_the_quickstart_ends_with_the_reason_if_the_key_is_wrong(
 
 
 @pytest.mark.slow
+def test_the_quickstart_ends_with_the_reason_if_the_server_is_not_there(tmp_path: Path) -> None:
+    run = run_quickstart(
+        f"sqlite:///{tmp_path}/quickstart.db", OPENAI_BASE_URL="http://127.0.0.1:9"
+    )
+    assert run.returncode == 1
+    assert run.stdout.count("trial") == 2
+    assert "Connection refused" in run.stdout
+    assert run.stderr.splitlines()[-1].startswith("NeverAnsweredError: No response from 127.0.0.1")
+    assert "Traceback" not in run.stderr
+
+
+@pytest.mark.slow
 def test_the_quickstart_says_how_it_is_used() -> None:
     run = run_quickstart("--help")
     assert run.returncode == 0
