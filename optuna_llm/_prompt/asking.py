@@ -24,6 +24,7 @@ Locator: TypeAlias = Callable[[TrialRecord, str, str], int | None]
 """Number of the trial in whose block a trial's text of a name stands whole, as it is fenced."""
 
 _MAX_REPLY = 1_500
+_LEAST_REASON = 200
 _MAX_DIRECTIONS = 8
 _MAX_IN_VAIN = 100
 _DIRECTION_WORDS = 12
@@ -37,6 +38,8 @@ def render_request(
     names: Sequence[str],
     room: int,
     locate: Locator,
+    *,
+    is_bare: bool = False,
 ) -> str:
     """What trial is wanted, what it is to beat and to start from, and what was wrong before.
 
@@ -46,17 +49,20 @@ def render_request(
         names: Names of the objectives.
         room: How many characters the message may take in all.
         locate: Finds a text in the history.
+        is_bare: Whether all is left out that a model can do without.
     """
     problem = request.problem
     wanted = f"trial {request.number}"
     if problem.n_proposals > 1:
         wanted = f"trials {request.number} to {request.number + problem.n_proposals - 1}"
     lines = ["# Now", "", f"Propose {wanted}{_render_aim(snapshot, request)}"]
-    lines += _render_facts(snapshot, request)
-    lines += _render_plateau(request)
-    lines += _render_ways_out(snapshot, request)
+    if not is_bare:
+        lines += _render_facts(snapshot, request)
+        lines += _render_plateau(request)
+        lines += _render_ways_out(snapshot, request)
     for parameter in problem.texts:
-        lines += _render_start(parameter, request, locate)
+        start = _render_start(parameter, request, locate)
+        lines += start[:1] if is_bare else start
     if request.fixed or request.given:
         lines.append("The user has set a part of this trial, which stays as it is:")
     if request.fixed:
@@ -65,14 +71,14 @@ def render_request(
         lines.append(f"{name}:\n{fence_text(shorten(clean_text(text), room // 8))}")
     if request.rejected is not None:
         reply, reason = request.rejected
-        lines += [
-            "",
-            "# Your last reply could not be used",
-            "",
-            f"It was:\n{fence_text(shorten(clean_text(reply), min(_MAX_REPLY, room // 8)))}",
-            _render_reason(reason, min(_MAX_REPLY, room // 8)),
-            "Answer again, the whole of it.",
-        ]
+        size = min(_MAX_REPLY, room // 8)
+        lines += ["", "# Your last reply could not be used", ""]
+        if is_bare:
+            lines.append(_render_reason(one_line(reason), min(_LEAST_REASON, size)))
+        else:
+            lines.append(f"It was:\n{fence_text(shorten(clean_text(reply), size))}")
+            lines.append(_render_reason(reason, size))
+        lines.append("Answer again, the whole of it.")
     return "\n".join(lines) + "\n"
 
 
