@@ -17,6 +17,7 @@ from optuna_llm._quoting import one_line
 from optuna_llm._quoting import shorten
 from optuna_llm._records import TextParameter
 from optuna_llm._records import TrialRecord
+from optuna_llm._study.distributions import digits_to_tell
 from optuna_llm._study.snapshot import StudySnapshot
 
 
@@ -80,15 +81,6 @@ def render_request(
             lines.append(_render_reason(reason, size))
         lines.append("Answer again, the whole of it.")
     return "\n".join(lines) + "\n"
-
-
-def digits_to_tell(values: Sequence[float], least: int = 6) -> int:
-    """How many significant digits tell the values apart."""
-    different = len(set(values))
-    for digits in range(least, 17):
-        if len({f"{value:.{digits}g}" for value in values}) == different:
-            return digits
-    return 17
 
 
 def _render_aim(snapshot: StudySnapshot, request: Request) -> str:

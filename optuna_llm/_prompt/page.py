@@ -11,7 +11,6 @@ from optuna.trial import TrialState
 
 from optuna_llm._images import list_images
 from optuna_llm._images import mention_hidden
-from optuna_llm._prompt.asking import digits_to_tell
 from optuna_llm._prompt.asking import Locator
 from optuna_llm._prompt.asking import render_request
 from optuna_llm._prompt.blocks import BlockRenderer
@@ -24,6 +23,7 @@ from optuna_llm._prompt.transcript import IsShown
 from optuna_llm._prompt.transcript import Transcript
 from optuna_llm._quoting import one_line
 from optuna_llm._records import TrialRecord
+from optuna_llm._study.distributions import digits_to_tell
 from optuna_llm._study.distributions import write_number
 from optuna_llm._study.snapshot import StudySnapshot
 

@@ -11,7 +11,7 @@ from optuna_llm._quoting import diff_texts
 from optuna_llm._records import TextParameter
 from optuna_llm._records import Usage
 from optuna_llm._study import attributes as stored
-from optuna_llm._study.distributions import write_number
+from optuna_llm._study.distributions import write_apart
 from optuna_llm._study.progress import Progress
 from optuna_llm.dashboard._markdown import escape
 from optuna_llm.dashboard._markdown import fold
@@ -73,12 +73,11 @@ def _describe_changes(trial: FrozenTrial, parent: FrozenTrial | None) -> str:
     """The number parameters whose values differ from the parent's."""
     if parent is None:
         return ""
-    changes = [
-        f"{escape(name)} {escape(write_number(parent.params[name]))} → "
-        f"**{escape(write_number(value))}**"
-        for name, value in trial.params.items()
-        if name in parent.params and parent.params[name] != value
-    ]
+    changes = []
+    for name, now in trial.params.items():
+        if name in parent.params and parent.params[name] != now:
+            before, after = map(escape, write_apart(parent.params[name], now))
+            changes.append(f"{escape(name)} {before} → **{after}**")
     return ", ".join(changes)
 
 
