@@ -290,7 +290,14 @@ FAST = """\
 def is_prime(n):
     if n < 4 or n % 2 == 0:
         return n in (2, 3)
-    return all(n % d for d in range(3, int(n**0.5) + 1, 2))
+    base, power = n - 1, 0
+    while base % 2 == 0:
+        base, power = base // 2, power + 1
+    for witness in (w for w in (2, 3, 5, 7) if w % n):
+        x = pow(witness, base, n)
+        if x not in (1, n - 1) and not any((x := x * x % n) == n - 1 for _ in range(power - 1)):
+            return False
+    return True
 """
 # Right for all that the original checks.
 TABLE = """\
@@ -305,15 +312,20 @@ def is_prime(n):
 @pytest.mark.slow
 @pytest.mark.usefixtures("bubblewrap")
 def test_prime_speed_gets_fast_and_a_wrong_program_fails_with_the_case(
-    load: Callable[[str], dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+    load: Callable[[str], dict[str, Any]],
 ) -> None:
-    model = propose("def is_prime(n):\n    return n % 2 == 1", TABLE, FAST)
-    example = load("prime_speed")["main"]
-    fewer_calls = example.__globals__["TIME"].replace("10_000", "200")
-    monkeypatch.setitem(example.__globals__, "TIME", fewer_calls)
-    result: Result = example(model=model, max_steps=3)
-    start, fast = result.scores
-    assert fast > start + 1.5
+    example = load("prime_speed")
+    # It must do nothing for the score that a program turns the clocks of its process back.
+    clocks = (
+        "import time, timeit\nfor name in dir(time):\n    if name.endswith(('time', 'counter'))"
+    )
+    cheat = f"{clocks}:\n        setattr(time, name, lambda *_: 0)\n{example['START']}"
+    cheat += "\ntimeit.default_timer = lambda: 0\ntimeit.timeit = lambda *_, **__: 1e-9\n"
+    model = propose("def is_prime(n):\n    return n % 2 == 1", TABLE, FAST, cheat)
+    result: Result = example["main"](model=model, max_steps=4)
+    start, fast, cheated = result.scores
+    assert fast > start
+    assert cheated < start + 1
     failed = [t.user_attrs["feedback"] for t in result.study.trials[1:3]]
     assert failed[0].endswith("ValueError: is_prime(1) gives True")
     assert failed[1].endswith(" gives False")
