@@ -15,9 +15,7 @@ from typing import Any
 from optuna.trial import TrialState
 from provenance import told
 import pytest
-from pytest_httpserver import HTTPServer
 
-from optuna_llm import get_texts
 from optuna_llm import Message
 from optuna_llm.optimize import Result
 from optuna_llm.testing import ScriptedModel
@@ -36,75 +34,6 @@ def load(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], dict[str, Any]]:
 
 def propose(*texts: str) -> ScriptedModel:
     return ScriptedModel([write_reply(texts={"x": text}) for text in texts])
-
-
-@pytest.mark.slow
-def test_the_quickstart_improves_visibly_and_goes_on_where_it_was(
-    load: Callable[[str], dict[str, Any]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    main = load("quickstart")["main"]
-    storage = f"sqlite:///{tmp_path}/quickstart.db"
-    study = main(storage, 2)
-    assert study.trials[0].value == pytest.approx(0.881, abs=0.001)
-    assert len(main(storage, 1).trials) == 3
-    printed = capsys.readouterr().out
-    assert "trial  0: accuracy 0.8810, C = 1.963  best so far\n" in printed
-    assert "trial  2: accuracy " in printed
-    assert f"The best of 3 trials: accuracy {study.best_value:.4f}" in printed
-    assert get_texts(study.best_trial)["code"] in printed
-
-
-@pytest.mark.slow
-def test_the_quickstart_improves_as_far_as_the_readme_says(
-    load: Callable[[str], dict[str, Any]], tmp_path: Path
-) -> None:
-    study = load("quickstart")["main"](f"sqlite:///{tmp_path}/quickstart.db")
-    assert study.best_value == pytest.approx(0.95, abs=0.01)
-
-
-def run_quickstart(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, str(EXAMPLES / "quickstart.py"), *arguments],
-        env={**os.environ, "OPENAI_API_KEY": "x", "OPTUNA_LLM_MODEL": "m", **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
-@pytest.mark.slow
-def test_the_quickstart_ends_with_the_reason_if_the_key_is_wrong(
-    tmp_path: Path, httpserver: HTTPServer
-) -> None:
-    answer = {"error": {"message": "Incorrect API key"}}
-    httpserver.expect_request("/chat/completions").respond_with_json(answer, status=401)
-    storage = f"sqlite:///{tmp_path}/quickstart.db"
-    run = run_quickstart(storage, "9", OPENAI_BASE_URL=httpserver.url_for(""))
-    assert run.returncode == 1
-    assert "trial  1: failed: " in run.stdout
-    assert run.stdout.count("trial") == 2
-    assert run.stderr.startswith("ModelSetupError: ")
-    assert "Incorrect API key" in run.stderr
-    assert "Traceback" not in run.stderr
-
-
-@pytest.mark.slow
-def test_the_quickstart_ends_with_the_reason_if_the_server_is_not_there(tmp_path: Path) -> None:
-    run = run_quickstart(
-        f"sqlite:///{tmp_path}/quickstart.db", OPENAI_BASE_URL="http://127.0.0.1:9"
-    )
-    assert run.returncode == 1
-    assert run.stdout.count("trial") == 2
-    assert "Connection refused" in run.stdout
-    assert run.stderr.splitlines()[-1].startswith("NeverAnsweredError: No response from 127.0.0.1")
-    assert "Traceback" not in run.stderr
-
-
-@pytest.mark.slow
-def test_the_quickstart_says_how_it_is_used() -> None:
-    run = run_quickstart("--help")
-    assert run.returncode == 0
-    assert "usage: quickstart.py [-h] [storage] [n_trials]" in run.stdout
 
 
 @pytest.mark.parametrize(
@@ -309,18 +238,25 @@ def is_prime(n):
 """
 
 
+# No clock of its own process may earn a program a better score.
+STOPPED_CLOCKS = """\
+import time
+import timeit
+
+for name in ("time", "perf_counter", "monotonic", "process_time", "thread_time"):
+    setattr(time, name, lambda: 0.0)
+timeit.default_timer = time.time
+timeit.timeit = lambda *_, **__: 1e-9
+"""
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("bubblewrap")
 def test_prime_speed_gets_fast_and_a_wrong_program_fails_with_the_case(
     load: Callable[[str], dict[str, Any]],
 ) -> None:
     example = load("prime_speed")
-    # It must do nothing for the score that a program turns the clocks of its process back.
-    clocks = (
-        "import time, timeit\nfor name in dir(time):\n    if name.endswith(('time', 'counter'))"
-    )
-    cheat = f"{clocks}:\n        setattr(time, name, lambda *_: 0)\n{example['START']}"
-    cheat += "\ntimeit.default_timer = lambda: 0\ntimeit.timeit = lambda *_, **__: 1e-9\n"
+    cheat = f"{STOPPED_CLOCKS}\n{example['START']}"
     model = propose("def is_prime(n):\n    return n % 2 == 1", TABLE, FAST, cheat)
     result: Result = example["main"](model=model, max_steps=4)
     start, fast, cheated = result.scores
