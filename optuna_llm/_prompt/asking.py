@@ -89,6 +89,8 @@ def _render_aim(snapshot: StudySnapshot, request: Request) -> str:
     if not request.leaders:
         return "; no trial is complete yet."
     objectives = request.problem.objectives
+    if request.leaders[-1].violation:
+        return ": one that is feasible, which none is yet."
     if len(objectives) > 1:
         return ": one that none of those above beats in every objective."
     best = request.leaders[-1]
