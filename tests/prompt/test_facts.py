@@ -280,3 +280,22 @@ def test_while_no_trial_is_feasible_a_feasible_one_is_wanted(directions: list[st
         assert "# No trial is feasible yet; those that come nearest" in before
     assert "feasible, which none is" not in after
     assert "No trial is feasible" not in after
+
+
+def test_a_long_text_that_has_just_failed_can_be_repaired() -> None:
+    broken = "".join(f"step_{i}()\n" for i in range(400))
+    replies = [write_reply({}, {"code": text}, "New.") for text in (broken, "a = 1", "a = 2")]
+    study, model = make_study(replies)
+
+    def objective(trial: optuna.Trial) -> float:
+        text = suggest_text(trial, "code", "a = 0", language="python")
+        if text == broken:
+            raise ValueError("step_7 is not defined")
+        return float(text[-1])
+
+    study.optimize(objective, n_trials=4, catch=ValueError)
+    after, later = model.calls[1][1].content, model.calls[2][1].content
+    assert 'Trial 1 failed. If it is worth a repair: its "code" is\n' in after
+    assert after.count(broken) == 1
+    assert broken not in later
+    assert "step_399()" in later  # The ends of it stay in the history.
