@@ -96,13 +96,15 @@ def _render_aim(snapshot: StudySnapshot, request: Request) -> str:
     if len(objectives) > 1:
         return ": one that none of those above beats in every objective."
     best = request.leaders[-1]
+    if _is_done(snapshot, request):
+        return f"; none can be better than trial {best.number}."
     if request.target is None or best.values is None:
         return f", to beat trial {best.number}."
     ((name, direction),) = objectives
     digits = digits_to_tell([*best.values, request.target], least=3)
     or_better = "or more" if direction == StudyDirection.MAXIMIZE else "or less"
     aim = f"{one_line(name)} {request.target:.{digits}g} {or_better}"
-    return f", to beat trial {best.number}: aim at {aim}, a step like those between the best."
+    return f", to beat trial {best.number}: aim at {aim}, going by the last gains."
 
 
 def _render_facts(snapshot: StudySnapshot, request: Request) -> list[str]:
@@ -136,13 +138,19 @@ def _render_ways_out(snapshot: StudySnapshot, request: Request) -> list[str]:
                 f"Trials {names} differ by no more than noise. To measure one of them again in "
                 f'place of new values, answer with a rationale and <repeat trial="{rivals[0]}"/>.'
             )
-    is_done = best and best[0].values == (snapshot.facts.best_possible,)
+    is_done = _is_done(snapshot, request)
     if request.in_vain or is_done or len(snapshot.complete) >= _ENOUGH:
         lines.append(
             "If you are sure that nothing is left to gain, you may answer <pass>why</pass> in "
             "place of the form above."
         )
     return lines
+
+
+def _is_done(snapshot: StudySnapshot, request: Request) -> bool:
+    """Whether the best value is the best possible one."""
+    best = request.leaders[-1:]
+    return bool(best) and best[0].values == (snapshot.facts.best_possible,)
 
 
 def _is_within(record: TrialRecord, best: TrialRecord, distance: float) -> bool:
