@@ -138,8 +138,9 @@ def _render_ways_out(snapshot: StudySnapshot, request: Request) -> list[str]:
                 f"Trials {names} differ by no more than noise. To measure one of them again in "
                 f'place of new values, answer with a rationale and <repeat trial="{rivals[0]}"/>.'
             )
-    is_done = _is_done(snapshot, request)
-    if request.in_vain or is_done or len(snapshot.complete) >= _ENOUGH:
+    # Nobody else can write a text, so that a pass helps nobody there.
+    is_reason = request.in_vain or _is_done(snapshot, request)
+    if not request.problem.texts and (is_reason or len(snapshot.complete) >= _ENOUGH):
         lines.append(
             "If you are sure that nothing is left to gain, you may answer <pass>why</pass> in "
             "place of the form above."
