@@ -275,17 +275,13 @@ def test_paperclips_are_made_at_once_and_a_late_script_earns_nothing(
 
 
 FAST = """\
+SMALL = [d for d in range(2, 40) if all(d % k for k in range(2, d))]
+
+
 def is_prime(n):
-    if n < 4 or n % 2 == 0:
-        return n in (2, 3)
-    base, power = n - 1, 0
-    while base % 2 == 0:
-        base, power = base // 2, power + 1
-    for witness in (w for w in (2, 3, 5, 7) if w % n):
-        x = pow(witness, base, n)
-        if x not in (1, n - 1) and not any((x := x * x % n) == n - 1 for _ in range(power - 1)):
-            return False
-    return True
+    if any(n % d == 0 for d in SMALL):
+        return n in SMALL
+    return n > 1 and (n < 1600 or all(pow(base, n - 1, n) == 1 for base in (2, 3, 5)))
 """
 # Right for all that the original checks.
 TABLE = """\
@@ -299,13 +295,9 @@ def is_prime(n):
 
 # No clock of its own process may earn a program a better score.
 STOPPED_CLOCKS = """\
-import time
-import timeit
-
-for name in ("time", "perf_counter", "monotonic", "process_time", "thread_time"):
-    setattr(time, name, lambda: 0.0)
-timeit.default_timer = time.time
-timeit.timeit = lambda *_, **__: 1e-9
+import time, timeit
+time.time = time.perf_counter = time.monotonic = time.process_time = lambda: 0.0
+timeit.default_timer, timeit.timeit = time.time, lambda *_, **__: 1e-9
 """
 
 
