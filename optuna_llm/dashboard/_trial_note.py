@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from collections.abc import Mapping
+import re
 
 from optuna.trial import FrozenTrial
+from optuna.trial import TrialState
 
 from optuna_llm._quoting import diff_texts
 from optuna_llm._records import TextParameter
@@ -45,6 +47,8 @@ def write_trial_note(
     parts = [_describe_outcome(trial, progress)]
     if provenance.rationale:
         parts.append(f"> {escape(provenance.rationale)}")
+        if unused := _find_unused(trial, provenance.rationale, progress):
+            parts.append(f"Not used by this trial: {', '.join(map(escape, unused))}")
     if provenance.error:
         parts.append(f"**The model's proposal was not used:** {escape(provenance.error)}")
     if changes := _describe_changes(trial, parent):
@@ -67,6 +71,19 @@ def _describe_outcome(trial: FrozenTrial, progress: Progress) -> str:
         what = "on the Pareto front" if several else "the best"
         parts.append(f"{what} when it completed")
     return ", ".join([*parts, *describe_origin(trial)])
+
+
+def _find_unused(trial: FrozenTrial, rationale: str, progress: Progress) -> list[str]:
+    """Number parameters that the rationale names and the trial has not asked for.
+
+    In a conditional space a model proposes values for all branches, and may explain those that the
+    trial did not take. Names of one letter are passed over: they may be words.
+    """
+    if trial.state != TrialState.COMPLETE:
+        return []
+    words = set(re.findall(r"\w+", rationale))
+    unused = progress.numbers - trial.params.keys()
+    return sorted(name for name in unused & words if len(name) > 1)
 
 
 def _describe_changes(trial: FrozenTrial, parent: FrozenTrial | None) -> str:

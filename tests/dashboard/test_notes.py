@@ -10,7 +10,6 @@ import sys
 from typing import Any
 
 import optuna
-from optuna.distributions import FloatDistribution
 from optuna.trial import create_trial
 import optuna_dashboard
 from optuna_dashboard import get_note
@@ -116,25 +115,6 @@ def test_the_note_on_a_proposal_has_its_rationale_and_its_changes(study: optuna.
     assert note[10].startswith(
         "Cost: 1 call, 1,000 prompt tokens (600 cached), 100 completion tokens, "
     )
-
-
-def test_numbers_that_hardly_differ_are_written_to_the_digits_that_differ() -> None:
-    space = {name: FloatDistribution(0, 10) for name in "CD"}
-    study = optuna.create_study()
-    for c, d, attributes in (
-        (1.78528412345, 0.5, {"source": "base"}),
-        (1.785284, 0.25, {"source": "model", "parent": 0}),
-    ):
-        study.add_trial(
-            create_trial(
-                value=1.0,
-                params={"C": c, "D": d},
-                distributions=space,
-                user_attrs={"llm:proposal": attributes},
-            )
-        )
-    annotate(study)
-    assert r"C 1\.7852841 → **1\.785284**, D 0\.5 → **0\.25**" in trial_note(study, 1)
 
 
 def test_the_notes_on_initial_and_failed_trials_say_so(study: optuna.Study) -> None:
