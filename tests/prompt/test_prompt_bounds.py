@@ -99,8 +99,7 @@ def test_a_prompt_keeps_its_bound_and_shows_each_trial_once(
 @st.composite
 def draw_equal_trial(draw: Callable[..., object]) -> FrozenTrial:
     """A trial of many, all with texts of the same length: what a request needs never grows."""
-    proposal = {"source": "model", "rationale": "another way " * 9, "parent": 0}
-    proposal["texts"] = {"code": 1}
+    proposal = {"source": "model", "rationale": "another way " * 9, "texts": {"code": 1}}
     return optuna.create_trial(
         value=draw(st.sampled_from([1.0, 2.0, 1e-9, -123456.789])),  # type: ignore[arg-type]
         params={"x": draw(st.floats(0, 1)), "kind": draw(st.sampled_from("ab"))},
