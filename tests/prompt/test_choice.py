@@ -181,7 +181,7 @@ def test_most_trials_start_from_the_best_and_some_from_elsewhere() -> None:
     assert back["leader"] > 15
     assert back["any"] > 5
     assert draw_parents(30, seed=0) == parents[:29]
-    assert draw_parents(200, seed=1) != parents
+    assert draw_parents(30, seed=1) != parents[:29]
 
 
 def test_the_next_prompt_can_be_seen_without_a_call() -> None:
