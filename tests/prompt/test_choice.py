@@ -184,6 +184,11 @@ def test_most_trials_start_from_the_best_and_some_from_elsewhere() -> None:
     assert draw_parents(200, seed=1) != parents
 
 
+def test_variety_is_not_sought_in_the_initial_text() -> None:
+    parents = [parent for seed in range(40) for parent in draw_parents(5, seed)[1:]]
+    assert parents.count(0) < len(parents) / 10
+
+
 def test_the_next_prompt_can_be_seen_without_a_call() -> None:
     model = ScriptedModel([write_reply({"x": 0.5}), write_reply({"x": 0.25})])
     sampler = LLMSampler("Go down.", model=model, seed=0)
