@@ -63,7 +63,7 @@ def render_request(
         lines += _render_plateau(request)
         lines += _render_ways_out(snapshot, request)
     for parameter in problem.texts:
-        start = _render_start(parameter, request, locate)
+        start = _render_start(parameter, snapshot, request, locate)
         lines += start[:1] if is_bare else start
         if not is_bare:
             lines += _render_failed(parameter.name, snapshot, room, locate)
@@ -170,7 +170,9 @@ def _render_plateau(request: Request) -> list[str]:
     return lines
 
 
-def _render_start(parameter: TextParameter, request: Request, locate: Locator) -> list[str]:
+def _render_start(
+    parameter: TextParameter, snapshot: StudySnapshot, request: Request, locate: Locator
+) -> list[str]:
     """What to derive the next text from, always whole: the parent's text, or the initial one."""
     name = parameter.name
     parent = request.parent
@@ -188,7 +190,8 @@ def _render_start(parameter: TextParameter, request: Request, locate: Locator) -
     else:
         where = "" if holder == parent.number else f" at trial {holder}"
         lines.append(f'Start from "{name}" of {which}; it is in full above{where}.')
-    if not is_best and len(request.problem.objectives) == 1:
+    is_done = _is_done(snapshot, request)
+    if not is_best and not is_done and len(request.problem.objectives) == 1:
         best = request.leaders[-1].number
         other = ""
         if name in request.problem.editable:
