@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from optuna_llm._study.usage import Prices
     from optuna_llm._study.usage import StudyUsage
     from optuna_llm._study.usage import usage
+    from optuna_llm.models import CommandModel
     from optuna_llm.models import OfflineModel
     from optuna_llm.models import OpenAIModel
 
@@ -37,6 +38,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "ChatModel",
+    "CommandModel",
     "Completion",
     "ContextLengthError",
     "Image",
@@ -65,6 +67,6 @@ def __getattr__(name: str) -> Any:
     # Imported when they are asked for: a study needs one of the models at most.
     if name in ("Prices", "StudyUsage", "usage"):
         return getattr(importlib.import_module("optuna_llm._study.usage"), name)
-    if name in ("OfflineModel", "OpenAIModel"):
+    if name in ("CommandModel", "OfflineModel", "OpenAIModel"):
         return getattr(models, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -17,7 +17,7 @@ PACKAGE = Path(optuna_llm.__file__).parent
 # The rooms of the house: each imports only from those above it in this list.
 ROOMS = [
     {"_errors", "_images", "_logging", "_cancellation", "_mistakes"},
-    {"_quoting", "_processes", "_secrets"},
+    {"_quoting", "_processes", "_secrets", "_strays", "_watch"},
     {"_records"},
     {"_study"},
     {"_text", "models"},
