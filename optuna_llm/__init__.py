@@ -13,6 +13,7 @@ from optuna_llm._errors import ModelError
 from optuna_llm._errors import ModelSetupError
 from optuna_llm._errors import ReplyError
 from optuna_llm._images import Image
+from optuna_llm._proposing.enqueue import propose
 from optuna_llm._records import Completion
 from optuna_llm._records import Message
 from optuna_llm._records import TrialRecord
@@ -57,6 +58,7 @@ __all__ = [
     "describe_study",
     "explain_failures",
     "get_texts",
+    "propose",
     "report_feedback",
     "suggest_text",
     "usage",

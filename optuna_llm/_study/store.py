@@ -104,17 +104,23 @@ class StudyStore:
         result = outcome.result
         error = outcome.error or (str(result) if isinstance(result, LLMError) else "")
         source: Source | None = outcome.source if isinstance(result, Proposal) else None
+        rationale = result.rationale if isinstance(result, Proposal) else ""
+        parent = outcome.find_parent()
+        known = stored.read_provenance(trial)
         if internals.read_fixed_params(trial) is not None:
-            # Of a retried trial, who decided its values the first time.
-            source = stored.read_source(trial) or "user"
+            # Of an enqueued or a retried trial, who decided its values, and why.
+            source = known.source or "user"
+            rationale = known.rationale or rationale
+            parent = parent if known.parent is None else known.parent
         provenance = stored.Provenance(
             source=source,
-            rationale=result.rationale if isinstance(result, Proposal) else "",
-            parent=outcome.find_parent(),
+            proposer=known.proposer,
+            rationale=rationale,
+            parent=parent,
             model=outcome.model,
             usage=outcome.usage if outcome.usage.calls or outcome.source == "model" else None,
             error=error,
-            claim=claim or stored.read_provenance(trial).claim,
+            claim=claim or known.claim,
         )
         self._write(study, trial, stored.provenance_attributes(provenance))
 
