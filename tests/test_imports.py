@@ -26,7 +26,7 @@ ROOMS = [
     {"_proposing"},
     {"_console", "_sampler", "evaluate", "testing", "visualization"},
     {"callbacks", "dashboard"},
-    {"optimize"},
+    {"cli", "optimize"},
     {"__init__"},
 ]
 RANKS = {room: rank for rank, rooms in enumerate(ROOMS) for room in rooms}

@@ -230,11 +230,12 @@ def test_a_note_that_a_killed_worker_left_incomplete_is_rewritten(study: optuna.
 def test_the_note_on_a_study_is_updated(study: optuna.Study) -> None:
     annotate(study)
     study.add_trial(create_trial(value=9, user_attrs={"llm:proposal": {"source": "user"}}))
-    named = {"llm:proposal": {"source": "user", "proposer": "Ada"}}
-    study.add_trial(create_trial(value=10, user_attrs=named))
     annotate(study)
     assert "Trial 5: **9**, enqueued by the user" in get_note(study)
     assert "**9**, the best when it completed" in trial_note(study, 5)
+    named = {"llm:proposal": {"source": "user", "proposer": "Ada"}}
+    study.add_trial(create_trial(value=10, user_attrs=named))
+    annotate(study)
     assert "**10**, the best when it completed, proposed by Ada" in trial_note(study, 6)
 
 
