@@ -152,8 +152,12 @@ def _complete_file(ctx: click.Context, param: click.Parameter, word: str) -> lis
 
 
 def _complete_study(ctx: click.Context, param: click.Parameter, word: str) -> list[CompletionItem]:
+    # While an option has no value yet, click leaves arguments unread.
+    address = next(iter(ctx.args), None) or ctx.params.get("storage")
+    if not isinstance(address, str):
+        return []
     try:
-        names = optuna.get_all_study_names(open_storage(ctx.params["storage"]))
-    except (click.ClickException, ImportError, KeyError, OSError, ValueError):
+        names = optuna.get_all_study_names(open_storage(address))
+    except (click.ClickException, ImportError, OSError, ValueError):
         return []
     return [CompletionItem(name) for name in names if name.startswith(word)]

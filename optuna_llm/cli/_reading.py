@@ -74,7 +74,10 @@ def show(
 @take_study
 @take_json
 def best(storage: str, name: str | None, as_json: bool) -> None:
-    """Print the best trial in full; of several objectives, the trials on the Pareto front."""
+    """Print the best trial in full.
+
+    Of several objectives, it prints the trials on the Pareto front.
+    """
     view = StudyView(open_study(storage, name))
     _print_trials(view, _find_best(view), as_json=as_json, is_list=True)
 

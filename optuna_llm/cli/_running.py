@@ -71,8 +71,12 @@ def run(
     study = _open_or_create(storage, name, directions, Path(objective.partition(":")[0]).stem)
     if task is not None:
         write_task(study, check_task(task))
+    is_idle = True
     for number in _evaluate(study, function, watch=watch):
+        is_idle = False
         _print_result(study, number, as_json=as_json)
+    if is_idle:
+        click.echo("No trial is enqueued.", err=True)
 
 
 def _load(target: str) -> Callable[[Trial], Any]:

@@ -26,7 +26,7 @@ _EXAMPLES = """\b
 Examples:
   optuna-llm propose study.db reply.txt
   optuna-llm propose study.db --set x=0.5 --set kind=fast
-  optuna-llm propose study.db --from 3 --text code=better.py -m "One loop less."
+  optuna-llm propose study.db --from 3 --text code=better.py -m "No loop."
 """
 
 
@@ -43,7 +43,7 @@ _FILE = click.Path(exists=True, dir_okay=False, allow_dash=True)
     "parent",
     metavar="TRIAL",
     type=int,
-    help="The trial that this is made from: what is not set is taken over from it.",
+    help="The trial that this is made from; its values hold for what is not set.",
 )
 @click.option("-m", "--rationale", default="", help="Why, in a sentence.")
 @click.option("--as", "proposer", metavar="NAME", default="", help="Who proposes it.")

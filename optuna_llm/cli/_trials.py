@@ -23,7 +23,8 @@ from optuna_llm._study.progress import read_progress
 
 
 _MAX_CELL = 60
-_MAX_NUMBERS = 80
+_MAX_NUMBERS = 60
+_MAX_RATIONALE = 100
 _STATES = {
     TrialState.COMPLETE: "complete",
     TrialState.PRUNED: "pruned",
@@ -148,8 +149,8 @@ class StudyView:
             self.write_result(trial),
             self._name_proposer(trial),
             "" if provenance.parent is None else str(provenance.parent),
-            one_line(_write_numbers(_read_params(trial)), _MAX_NUMBERS),
-            one_line(provenance.rationale, _MAX_CELL),
+            _cut(_write_numbers(_read_params(trial)), _MAX_NUMBERS),
+            _cut(provenance.rationale, _MAX_RATIONALE),
         ]
 
     def _name_proposer(self, trial: FrozenTrial) -> str:
@@ -157,6 +158,12 @@ class StudyView:
         who = provenance.proposer or provenance.model
         source = provenance.source or ""
         return f"{one_line(who, _MAX_CELL)} ({source})" if who and source else source
+
+
+def _cut(text: str, limit: int) -> str:
+    """The beginning of a text, on one line."""
+    line = one_line(text, 2_000)
+    return line if len(line) <= limit else f"{line[: limit - 1]}…"
 
 
 _HEADER = ["trial", "value", "by", "from", "numbers", "rationale"]
