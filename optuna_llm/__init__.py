@@ -11,6 +11,7 @@ from optuna_llm._errors import ContextLengthError
 from optuna_llm._errors import LLMError
 from optuna_llm._errors import ModelError
 from optuna_llm._errors import ModelSetupError
+from optuna_llm._errors import NeverAnsweredError
 from optuna_llm._errors import ReplyError
 from optuna_llm._images import Image
 from optuna_llm._proposing.enqueue import propose
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from optuna_llm.models import OfflineModel
     from optuna_llm.models import OpenAIModel
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "ChatModel",
@@ -48,6 +49,7 @@ __all__ = [
     "Message",
     "ModelError",
     "ModelSetupError",
+    "NeverAnsweredError",
     "OfflineModel",
     "OpenAIModel",
     "Prices",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 from graphlib import TopologicalSorter
 from pathlib import Path
 import subprocess
@@ -16,7 +17,7 @@ import optuna_llm
 PACKAGE = Path(optuna_llm.__file__).parent
 # The rooms of the house: each imports only from those above it in this list.
 ROOMS = [
-    {"_errors", "_images", "_logging", "_cancellation", "_mistakes"},
+    {"_errors", "_images", "_logging", "_cancellation", "_lines", "_mistakes"},
     {"_quoting", "_processes", "_secrets", "_strays", "_watch"},
     {"_records"},
     {"_study"},
@@ -41,6 +42,7 @@ def name_module(path: Path) -> str:
 MODULES = {name_module(path): path for path in PACKAGE.rglob("*.py")}
 
 
+@functools.cache
 def find_imports(path: Path) -> set[str]:
     """The modules of this package that a file imports, for its annotations only too."""
     found = set()

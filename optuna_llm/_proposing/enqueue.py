@@ -18,10 +18,8 @@ from optuna_llm._records import Problem
 from optuna_llm._records import Proposal
 from optuna_llm._reply.proposals import parse_reply
 from optuna_llm._reply.proposals import read_values
+from optuna_llm._study import attributes as stored
 from optuna_llm._study import internals
-from optuna_llm._study.attributes import Provenance
-from optuna_llm._study.attributes import provenance_attributes
-from optuna_llm._study.attributes import text_attributes
 from optuna_llm._study.identity import make_claim
 from optuna_llm._study.snapshot import StudySnapshot
 from optuna_llm._study.store import StudyStore
@@ -77,14 +75,17 @@ def propose(
         parent = found.parent if parent is None else parent
     else:
         parent = found.repeats
-    provenance = Provenance(
+    provenance = stored.Provenance(
         source="user",
         proposer=proposer.strip() or None,
         rationale=rationale.strip() or found.rationale,
         parent=parent,
         claim=make_claim(found.params, found.texts),
+        texts=stored.count_pieces(found.texts),
     )
-    attributes = {**text_attributes(found.texts), **provenance_attributes(provenance)}
+    attributes = stored.provenance_attributes(provenance)
+    for name, text in found.texts.items():
+        attributes |= stored.split_text(name, text)
     return internals.enqueue_trial(study, found.params, attributes)
 
 

@@ -248,7 +248,9 @@ def test_names_of_texts_make_names_of_files_in_the_folder(run: Run) -> None:
     study = optuna.create_study(storage=storage)
     texts = {"../evil/x": "1", "query.SQL": "2", "a b": "3", "..": "4"}
     study.add_trial(
-        optuna.create_trial(value=1, user_attrs={**texts, "llm:texts": dict.fromkeys(texts, 1)})
+        optuna.create_trial(
+            value=1, user_attrs={**texts, "llm:proposal": {"texts": dict.fromkeys(texts, 1)}}
+        )
     )
     for name in texts:
         declared = {"language": "SQL", "description": "", "initial": None}
