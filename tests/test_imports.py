@@ -18,7 +18,7 @@ PACKAGE = Path(optuna_llm.__file__).parent
 # The rooms of the house: each imports only from those above it in this list.
 ROOMS = [
     {"_errors", "_images", "_logging", "_cancellation", "_lines", "_mistakes"},
-    {"_quoting", "_processes", "_secrets"},
+    {"_quoting", "_processes", "_secrets", "_strays", "_watch"},
     {"_records"},
     {"_study"},
     {"_text", "models"},
@@ -27,7 +27,7 @@ ROOMS = [
     {"_proposing"},
     {"_console", "_sampler", "evaluate", "testing", "visualization"},
     {"callbacks", "dashboard"},
-    {"optimize"},
+    {"cli", "optimize"},
     {"__init__"},
 ]
 RANKS = {room: rank for rank, rooms in enumerate(ROOMS) for room in rooms}
