@@ -84,7 +84,7 @@ class BlockRenderer:
             lines.append(f"rationale: {one_line(record.rationale, _MAX_RATIONALE)}")
         if detail == Detail.BRIEF:
             if record.feedback:
-                lines.append(f"feedback: {one_line(record.feedback, _BRIEF_FEEDBACK)}")
+                lines.append(f"feedback: {one_line(_gist(record.feedback), _BRIEF_FEEDBACK)}")
             return "\n".join(lines) + "\n\n"
         lines += [self._render_text(record, name) for name in record.texts]
         if same_feedback is not None:
@@ -107,7 +107,7 @@ class BlockRenderer:
         line = f"- trial {record.number}{_name_decider(record)}: {', '.join(said)}"
         if words := cut_words(record.rationale, _LINE_WORDS if is_latest else _FEW_WORDS):
             line += f"; {words}"
-        if is_latest and (words := cut_words(record.feedback, _LINE_WORDS)):
+        if is_latest and (words := cut_words(_gist(record.feedback), _LINE_WORDS)):
             line += f"; feedback: {words}"
         return f"{line}\n"
 
@@ -155,6 +155,12 @@ def cut_words(text: str, count: int) -> str:
     """The first words of a text, on one line; whole sentences are not cut for a word or two."""
     words = clean_text(text[:2_000]).split()
     return " ".join(words) if len(words) <= count + 2 else " ".join(words[:count]) + " …"
+
+
+def _gist(feedback: str) -> str:
+    """Feedback without its traceback, whose last line is what counts."""
+    before, traceback, rest = feedback.partition("Traceback (most recent call last):")
+    return f"{before}{rest.strip().rpartition(chr(10))[2]}" if traceback else feedback
 
 
 def _name_decider(record: TrialRecord) -> str:
