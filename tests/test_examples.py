@@ -188,6 +188,7 @@ def test_code_golf_gets_shorter_and_wrong_programs_fail(
     assert "for '' it prints '3\\n', not 0" in model.calls[1][1].content
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("bubblewrap")
 def test_code_golf_is_not_won_by_a_table_of_the_answers_it_was_told(
     load: Callable[[str], dict[str, Any]],
@@ -276,8 +277,6 @@ def test_paperclips_are_made_at_once_and_a_late_script_earns_nothing(
 
 FAST = """\
 SMALL = [d for d in range(2, 40) if all(d % k for k in range(2, d))]
-
-
 def is_prime(n):
     if any(n % d == 0 for d in SMALL):
         return n in SMALL
