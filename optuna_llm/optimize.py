@@ -20,8 +20,8 @@ from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
 
 from optuna_llm._mistakes import refuse_unknown
-from optuna_llm._prompt.system import SYSTEM_TEMPLATE
-from optuna_llm._prompt.system import USER_TEMPLATE
+from optuna_llm._prompt.templates import SYSTEM_TEMPLATE
+from optuna_llm._prompt.templates import USER_TEMPLATE
 from optuna_llm._records import TextParameter
 from optuna_llm._sampler import LLMSampler
 from optuna_llm._study import internals
