@@ -164,7 +164,7 @@ def test_a_drawing_is_looked_at_beside_its_target_and_becomes_it(
 def test_the_drawing_runs_to_its_end_on_the_stand_in(
     load: Callable[[str], dict[str, Any]], tmp_path: Path
 ) -> None:
-    study = load("drawing")["main"](str(tmp_path / "drawings"), 12, model="offline")
+    study = load("drawing")["main"](str(tmp_path / "drawings"), 30, model="offline")
     assert study.best_value < study.trials[0].value
     assert {trial.state.name for trial in study.trials} == {"COMPLETE"}
 
