@@ -68,11 +68,11 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    # Imported when they are asked for: a study needs one of the models at most.
-    if name == "propose":
-        return getattr(importlib.import_module("optuna_llm._proposing.enqueue"), name)
+    # Imported when they are asked for: a study needs one of the models at most, and few the rest.
     if name in ("Prices", "StudyUsage", "usage"):
         return getattr(importlib.import_module("optuna_llm._study.usage"), name)
+    if name == "propose":
+        return getattr(importlib.import_module("optuna_llm._proposing.enqueue"), name)
     if name in ("CommandModel", "OfflineModel", "OpenAIModel"):
         return getattr(models, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
