@@ -45,4 +45,4 @@ def test_short_trials_are_cut_seldom_since_each_cut_costs_what_a_provider_has_ca
         told = builder.build(snapshot, request).messages[1].content.partition("\n# ")[0]
         n_kept += told.startswith(before.rstrip("\n"))
         before = told
-    assert n_kept > 0.8 * 100
+    assert n_kept > 75
