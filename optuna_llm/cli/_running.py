@@ -72,10 +72,14 @@ def run(
     if task is not None:
         write_task(study, check_task(task))
     is_idle = True
-    for number in _evaluate(study, function, watch=watch):
-        is_idle = False
-        _print_result(study, number, as_json=as_json)
-    if is_idle:
+    try:
+        for number in _evaluate(study, function, watch=watch):
+            is_idle = False
+            _print_result(study, number, as_json=as_json)
+    except KeyboardInterrupt:
+        if not watch:
+            raise
+    if is_idle and not watch:
         click.echo("No trial is enqueued.", err=True)
 
 
