@@ -70,7 +70,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     # Imported when they are asked for: a study needs one of the models at most.
     if name == "propose":
-        return importlib.import_module("optuna_llm._proposing.enqueue").propose
+        return getattr(importlib.import_module("optuna_llm._proposing.enqueue"), name)
     if name in ("Prices", "StudyUsage", "usage"):
         return getattr(importlib.import_module("optuna_llm._study.usage"), name)
     if name in ("CommandModel", "OfflineModel", "OpenAIModel"):
