@@ -23,9 +23,9 @@ from optuna_llm import suggest_text
 from optuna_llm import TrialRecord
 from optuna_llm._prompt.aim import choose_parent
 from optuna_llm._prompt.choice import choose_usual
-from optuna_llm._study.store import StudyStore
 from optuna_llm._study.ranking import rank
 from optuna_llm._study.sequences import Finished
+from optuna_llm._study.store import StudyStore
 from optuna_llm.testing import ScriptedModel
 from optuna_llm.testing import write_reply
 
