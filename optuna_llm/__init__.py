@@ -13,6 +13,7 @@ from optuna_llm._errors import ModelError
 from optuna_llm._errors import ModelSetupError
 from optuna_llm._errors import ReplyError
 from optuna_llm._images import Image
+from optuna_llm._records import CaseResult
 from optuna_llm._records import Completion
 from optuna_llm._records import Message
 from optuna_llm._records import TrialRecord
@@ -21,6 +22,7 @@ from optuna_llm._sampler import LLMSampler
 from optuna_llm._study.facts import describe_study
 from optuna_llm._text import explain_failures
 from optuna_llm._text import get_texts
+from optuna_llm._text import report_case
 from optuna_llm._text import report_feedback
 from optuna_llm._text import suggest_text
 from optuna_llm.models import ChatModel
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "CaseResult",
     "ChatModel",
     "Completion",
     "ContextLengthError",
@@ -55,6 +58,7 @@ __all__ = [
     "describe_study",
     "explain_failures",
     "get_texts",
+    "report_case",
     "report_feedback",
     "suggest_text",
     "usage",

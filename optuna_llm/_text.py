@@ -26,10 +26,15 @@ from optuna_llm._errors import LLMError
 from optuna_llm._errors import ModelSetupError
 from optuna_llm._images import check_images
 from optuna_llm._quoting import shorten
+from optuna_llm._records import CaseResult
 from optuna_llm._records import TextParameter
 from optuna_llm._study import attributes as stored
 from optuna_llm._study import internals
 from optuna_llm._study.artifacts import upload_images
+from optuna_llm._study.cases import case_attributes
+from optuna_llm._study.cases import check_case
+from optuna_llm._study.cases import name_cases
+from optuna_llm._study.cases import read_cases
 from optuna_llm._study.declarations import declare_text
 
 
@@ -154,6 +159,56 @@ def report_feedback(
     trial.set_user_attr(stored.FEEDBACK, stored.fit_attribute(feedback))
     if images is not None and isinstance(trial, Trial):
         _store_images(trial, images)
+
+
+def report_case(
+    trial: BaseTrial, case: int, score: float, feedback: str = "", *, name: str | None = None
+) -> None:
+    """Report one case of a trial whose objective is a mean over cases: questions, folds, tests.
+
+    The model is told in which cases a trial gained and lost, and what was said of the worst. The
+    score is an intermediate value of the trial, with the case as its step, as
+    :class:`~optuna.pruners.WilcoxonPruner` wants it. A case that was reported before keeps its
+    score.
+
+    .. code-block:: python
+
+        for case, question in enumerate(QUESTIONS):
+            answer = ask(prompt, question)
+            report_case(trial, case, answer == EXPECTED[case], f"answered {answer}")
+
+    :func:`~optuna_llm.evaluate.evaluate_cases` does so for all cases, and writes less often.
+
+    Args:
+        trial: The running trial; nothing is reported of a trial of another kind.
+        case: The case's number, from 0, the same in all trials.
+        score: Its score, in the direction of the objective.
+        feedback: What was found in it; up to 1,000 characters are kept, and less where there are
+            many.
+        name: What the case is called, for the model and the dashboard.
+
+    Raises:
+        TypeError: If an argument has another type.
+        ValueError: If the case or its score is out of range, or a study of several objectives has
+            too many cases.
+    """
+    check_case(case, score, feedback)
+    if not isinstance(trial, Trial):
+        return
+    if name is not None:
+        name_cases(trial.study, {case: name})
+    is_one = len(trial.study.directions) == 1
+    known = read_cases(internals.read_live_trial(trial))
+    if case in known.results:
+        return
+    results = {**known.results, case: CaseResult(float(score), feedback)}
+    attributes = case_attributes(replace(known, results=results), with_scores=not is_one)
+    # First what marks the values as those of cases: a process may die in between.
+    for key, value in attributes.items():
+        if trial.user_attrs.get(key) != value:
+            trial.set_user_attr(key, value)
+    if is_one:
+        trial.report(float(score), case)
 
 
 def explain_failures(objective: Callable[[Trial], _Result]) -> Callable[[Trial], _Result]:

@@ -18,6 +18,7 @@ from optuna.trial import TrialState
 from optuna_llm._records import TextParameter
 from optuna_llm._records import TrialRecord
 from optuna_llm._study import attributes as stored
+from optuna_llm._study.cases import read_cases
 from optuna_llm._study.choices import ChoiceStatistics
 from optuna_llm._study.facts import StudyFacts
 from optuna_llm._study.identity import digest_text
@@ -269,6 +270,7 @@ def make_record(trial: FrozenTrial, declared: Collection[str] = ()) -> TrialReco
     """
     stored.skip_unknown_keys(trial)
     provenance = stored.read_provenance(trial)
+    cases = read_cases(trial)
     return TrialRecord(
         number=trial.number,
         state=trial.state,
@@ -286,6 +288,9 @@ def make_record(trial: FrozenTrial, declared: Collection[str] = ()) -> TrialReco
         parent=provenance.parent,
         source=provenance.source,
         images=stored.read_images(trial),
+        cases=cases.results,
+        n_cases=cases.count,
+        noise=cases.noise,
     )
 
 

@@ -102,6 +102,11 @@ def read_given_params(trial: BaseTrial) -> Mapping[str, Any]:
     return trial._fixed_params if isinstance(trial, Trial) else {}
 
 
+def read_live_trial(trial: Trial) -> FrozenTrial:
+    """A running trial as this process knows it, intermediate values included, without a read."""
+    return trial._cached_frozen_trial
+
+
 def find_sampler(trial: Trial) -> BaseSampler:
     """The sampler that decides a trial's values, where ``PartialFixedSampler`` wraps it."""
     sampler = trial.study.sampler
