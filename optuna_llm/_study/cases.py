@@ -131,10 +131,14 @@ def read_cases(trial: HasCases) -> StoredCases:
     words = _read_by_case(trial, held, "words")
     known = {c: text for c, text in words.items() if isinstance(text, str) or _skip(trial)}
     count, noise = held.get("count"), held.get("noise")
+    if count is not None and not (is_count(count) and count <= _MAX_CASE):
+        count = _skip(trial) or None
+    if noise is not None and not (is_finite(noise) and noise >= 0):
+        noise = _skip(trial) or None
     return StoredCases(
         {c: CaseResult(float(scores[c]), known.get(c, "")) for c in sorted(scores)},
-        count if is_count(count) and count <= _MAX_CASE else None,
-        float(noise) if is_finite(noise) and noise >= 0 else None,
+        count,
+        None if noise is None else float(noise),
     )
 
 

@@ -33,7 +33,17 @@ _ADAPTATIONS = "llm:adaptations"
 _INSIGHTS = "llm:insights"
 FACTS = "llm:facts"
 CASE_NAMES = "llm:cases"
-_STUDY_KEYS = (_TASK, _TEXT, _UNCLAIMED, _ADAPTATIONS, _INSIGHTS, FACTS, CASE_NAMES)
+VALIDATION = "llm:validation"
+_STUDY_KEYS = (
+    _TASK,
+    _TEXT,
+    _UNCLAIMED,
+    _ADAPTATIONS,
+    _INSIGHTS,
+    FACTS,
+    CASE_NAMES,
+    VALIDATION,
+)
 """The keys of a study under our prefix, or what they begin with if they end in a colon."""
 
 _MAX_INSIGHTS = 6

@@ -10,57 +10,34 @@ from collections.abc import Sequence
 import contextlib
 import math
 import random
-import time
-from typing import Any
 from typing import TypeAlias
 from typing import TypeVar
 from weakref import WeakSet
 
 from optuna import TrialPruned
-from optuna.pruners import HyperbandPruner
-from optuna.pruners import PatientPruner
-from optuna.pruners import PercentilePruner
-from optuna.pruners import SuccessiveHalvingPruner
 from optuna.study import StudyDirection
 from optuna.trial import BaseTrial
-from optuna.trial import FrozenTrial
 from optuna.trial import Trial
 from optuna.trial import TrialState
 
 from optuna_llm._quoting import one_line
-from optuna_llm._records import CaseResult
 from optuna_llm._study import attributes as stored
 from optuna_llm._study import internals
-from optuna_llm._study.cases import case_attributes
 from optuna_llm._study.cases import check_count
 from optuna_llm._study.cases import name_cases
 from optuna_llm._study.cases import number_cases
 from optuna_llm._study.cases import read_case_names
 from optuna_llm._study.cases import read_cases
-from optuna_llm._study.cases import StoredCases
 from optuna_llm._text import add_feedback
+from optuna_llm.evaluate._case_record import CaseRecord
 from optuna_llm.evaluate._case_runner import CaseRun
 from optuna_llm.evaluate._case_runner import CaseRunner
-from optuna_llm.evaluate._case_runner import estimate_noise
 
 
 _Case = TypeVar("_Case")
 
 Score: TypeAlias = "float | tuple[float, str]"
 """The score of a case, or its score and words on it."""
-
-_STEPWISE = (PercentilePruner, SuccessiveHalvingPruner, HyperbandPruner, PatientPruner)
-"""Pruners that take intermediate values for a learning curve, which cases are not."""
-
-_FIRST_ASKED = 14
-"""Number of scores at which a pruner is first asked, where there are many cases: of fewer that
-have ties, SciPy's Wilcoxon test counts all permutations, which takes longer than many cases do."""
-
-_ASKED_SHARE = 25
-"""It is asked again when there is one score more for each so many."""
-
-_WRITING_SHARE = 10
-"""Scores are written so seldom that it takes up to one part in so many of the time."""
 
 _begun: WeakSet[Trial] = WeakSet()
 """The trials whose cases this process evaluates or has evaluated."""
@@ -123,22 +100,24 @@ def evaluate_cases(
         TrialPruned: If the pruner says so. Cases in flight are cancelled where they wait for a
             model of this package, else awaited.
     """
-    named = _number(trial, cases)
-    direction = _find_direction(trial)
-    runner = CaseRunner(
-        cases=named,
-        evaluate=evaluate,
-        higher_is_better=direction != StudyDirection.MINIMIZE,
-        max_workers=_check_positive("max_workers", max_workers),
-        timeout=_check_timeout(timeout),
-        repeats=_check_positive("repeats", repeats),
-        failed_score=_check_score(failed_score),
+    # Of a trial that does not run, nobody reads which of a case's repeats was the worst.
+    is_up = not isinstance(trial, Trial) or trial.study.directions[0] == StudyDirection.MAXIMIZE
+    runner = check_runner(
+        CaseRunner(
+            cases=_number(trial, cases),
+            evaluate=evaluate,
+            higher_is_better=is_up,
+            max_workers=max_workers,
+            timeout=timeout,
+            repeats=repeats,
+            failed_score=failed_score,
+        )
     )
-    if not isinstance(trial, Trial):
-        with _show_progress(show_progress_bar, len(named)) as advance:
-            runs = [advance(_take(None, run)) for run in runner.run(list(named))]
-        return math.fsum(run.score or 0.0 for run in runs) / len(runs)
-    return _evaluate_running(trial, runner, shuffle, show_progress_bar)
+    if isinstance(trial, Trial):
+        return _evaluate_running(trial, runner, shuffle, show_progress_bar)
+    with show_progress(show_progress_bar, len(runner.cases)) as advance:
+        scores = run_all(runner, advance)
+    return math.fsum(scores.values()) / len(scores)
 
 
 def _evaluate_running(trial: Trial, runner: CaseRunner, shuffle: bool, shows: bool) -> float:
@@ -147,11 +126,11 @@ def _evaluate_running(trial: Trial, runner: CaseRunner, shuffle: bool, shows: bo
             "evaluate_cases was called before in this trial: call it once, with all cases."
         )
     _begun.add(trial)
-    record = _CaseRecord(trial, runner)
+    record = CaseRecord(trial, runner)
     order = [case for case in runner.cases if case not in record.results]
     if shuffle:
         order = _draw_order(trial, order)
-    with _show_progress(shows, len(runner.cases)) as advance:
+    with show_progress(shows, len(runner.cases)) as advance:
         for _ in record.results:
             advance(None)
         runs = runner.run(order)
@@ -166,111 +145,6 @@ def _evaluate_running(trial: Trial, runner: CaseRunner, shuffle: bool, shows: bo
                 runs.close()
             record.write()
     return record.mean
-
-
-class _CaseRecord:
-    """The results of a running trial, written now and then.
-
-    Args:
-        trial: The trial.
-        runner: What runs its cases.
-    """
-
-    def __init__(self, trial: Trial, runner: CaseRunner) -> None:
-        self._trial = trial
-        self._runner = runner
-        self._is_one = len(trial.study.directions) == 1
-        self._frozen = internals.read_live_trial(trial)
-        known = read_cases(self._frozen)
-        self.results: dict[int, CaseResult] = {
-            case: result for case, result in known.results.items() if case in runner.cases
-        }
-        self._variances: list[float] = []
-        self._unwritten: dict[int, float] = {}
-        self._pruner = _CasePruner(trial, len(runner.cases))
-        self._write_attribute()
-        self._cost = 0.0
-        self._wrote = -math.inf
-
-    @property
-    def mean(self) -> float:
-        """The mean score of the results so far."""
-        return math.fsum(r.score for r in self.results.values()) / len(self.results)
-
-    def add(self, run: CaseRun) -> None:
-        """Take in a result; write what has come together if that is due."""
-        assert run.score is not None
-        self.results[run.case] = CaseResult(run.score, run.words)
-        self._unwritten[run.case] = run.score
-        if run.variance is not None:
-            self._variances.append(run.variance)
-        if time.monotonic() - self._wrote >= _WRITING_SHARE * self._cost:
-            self.write()
-
-    def is_to_prune(self) -> bool:
-        """Whether the pruner says that the trial is to end."""
-        scores = {case: result.score for case, result in self.results.items()}
-        return self._pruner.ask(scores)
-
-    def write(self) -> None:
-        """Store all results so far."""
-        began = time.monotonic()
-        if self._unwritten and self._is_one:
-            internals.report_values(self._trial, self._unwritten)
-        if self._unwritten:
-            self._write_attribute()
-        self._unwritten = {}
-        self._wrote = time.monotonic()
-        self._cost = self._wrote - began
-
-    def _write_attribute(self) -> None:
-        """Store what is said of the cases; before their scores, it marks those as such."""
-        noise = estimate_noise(self._variances, self._runner.repeats, len(self.results))
-        known = StoredCases(self.results, len(self._runner.cases), noise)
-        for key, value in case_attributes(known, with_scores=not self._is_one).items():
-            if self._frozen.user_attrs.get(key) != value:
-                self._trial.set_user_attr(key, value)
-
-
-class _CasePruner:
-    """Asks the study's pruner, with scores that need not have been written.
-
-    The best trial is read once: each read takes longer than many cases do.
-    """
-
-    def __init__(self, trial: Trial, n_cases: int) -> None:
-        self._pruner = trial.study.pruner
-        self._first = min(_FIRST_ASKED, n_cases // 4)
-        self._trial = trial
-        is_one = len(trial.study.directions) == 1
-        self._is_asked = is_one and not isinstance(self._pruner, _STEPWISE)
-        self._study: Any = _WithBestTrial(trial.study)
-
-    def ask(self, scores: Mapping[int, float]) -> bool:
-        """Whether a trial with these scores is to end; asked less often as they become many."""
-        count = len(scores)
-        is_due = count >= self._first and not count % max(1, count // _ASKED_SHARE)
-        if not self._is_asked or not is_due:
-            return False
-        frozen = internals.copy_with_values(self._trial, scores)
-        return self._pruner.prune(self._study, frozen)
-
-
-class _WithBestTrial:
-    """A study as a pruner sees it, its best trial read once."""
-
-    def __init__(self, study: Any) -> None:
-        self._study = study
-        self._best: FrozenTrial | None = None
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._study, name)
-
-    @property
-    def best_trial(self) -> FrozenTrial:
-        if self._best is None:
-            self._best = self._study.best_trial
-        return self._best
 
 
 def _take(trial: Trial | None, run: CaseRun) -> CaseRun:
@@ -317,6 +191,35 @@ def _read_parent(trial: Trial) -> dict[int, float]:
     return {case: result.score for case, result in read_cases(best).results.items()}
 
 
+def run_all(runner: CaseRunner, advance: Callable[[CaseRun], CaseRun]) -> dict[int, float]:
+    """The score of each case.
+
+    Args:
+        runner: What runs the cases.
+        advance: Called with each result.
+    """
+    scores = {}
+    for run in runner.run(list(runner.cases)):
+        advance(_take(None, run))
+        assert run.score is not None
+        scores[run.case] = run.score
+    return scores
+
+
+def number_apart(cases: Iterable[_Case] | Mapping[str, _Case]) -> dict[int, _Case]:
+    """Cases by number that are none of a study's.
+
+    Raises:
+        TypeError: If they are a string.
+        ValueError: If there are none.
+    """
+    if isinstance(cases, str | bytes):
+        raise TypeError(f"cases must be a sequence or a mapping: {cases!r:.100}.")
+    numbered = dict(enumerate(cases.values() if isinstance(cases, Mapping) else cases))
+    check_count(len(numbered), keeps_scores=False)
+    return numbered
+
+
 def _number(trial: BaseTrial, cases: Iterable[_Case] | Mapping[str, _Case]) -> dict[int, _Case]:
     """The cases by number; names are stored with the study.
 
@@ -324,52 +227,45 @@ def _number(trial: BaseTrial, cases: Iterable[_Case] | Mapping[str, _Case]) -> d
         TypeError: If they are a string, or names are none.
         ValueError: If there are none, or too many.
     """
-    if isinstance(cases, str | bytes):
-        raise TypeError(f"cases must be a sequence or a mapping: {cases!r:.100}.")
-    study = trial.study if isinstance(trial, Trial) else None
+    if not isinstance(trial, Trial):
+        return number_apart(cases)
+    study = trial.study
+    check_count(len(numbered := number_apart(cases)), keeps_scores=len(study.directions) > 1)
     if not isinstance(cases, Mapping):
-        numbered = dict(enumerate(cases))
-    elif not all(isinstance(name, str) and name.strip() for name in cases):
+        return numbered
+    if not all(isinstance(name, str) and name.strip() for name in cases):
         raise TypeError("The names of cases must be non-empty strings: {name: case}.")
-    else:
-        held = read_case_names(study.user_attrs) if study is not None else {}
-        numbers = number_cases(list(cases), held)
-        if study is not None:
-            name_cases(study, dict(zip(numbers, cases, strict=True)))
-        numbered = dict(zip(numbers, cases.values(), strict=True))
-    check_count(len(numbered), keeps_scores=study is not None and len(study.directions) > 1)
-    return numbered
+    numbers = number_cases(list(cases), read_case_names(study.user_attrs))
+    name_cases(study, dict(zip(numbers, cases, strict=True)))
+    return dict(zip(numbers, cases.values(), strict=True))
 
 
-def _find_direction(trial: BaseTrial) -> StudyDirection:
-    return trial.study.directions[0] if isinstance(trial, Trial) else StudyDirection.MAXIMIZE
+def check_runner(runner: CaseRunner) -> CaseRunner:
+    """The runner, if what a user has set of it is in range.
 
-
-def _check_positive(name: str, value: object) -> int:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise TypeError(f"{name} must be an int: {value!r}.")
-    if value < 1:
-        raise ValueError(f"{name} must be 1 or more: {value}.")
-    return value
-
-
-def _check_timeout(value: float | None) -> float | None:
-    if value is not None and not 0 < value < math.inf:
-        raise ValueError(f"timeout must be a number of seconds above 0, or None: {value!r}.")
-    return value
-
-
-def _check_score(value: float | None) -> float | None:
-    if value is not None and not math.isfinite(value):
-        raise ValueError(f"failed_score must be a finite number, or None: {value!r}.")
-    return value
+    Raises:
+        TypeError: If a number is of another type.
+        ValueError: If it is out of range.
+    """
+    for name in ("max_workers", "repeats"):
+        value = getattr(runner, name)
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise TypeError(f"{name} must be an int: {value!r}.")
+        if value < 1:
+            raise ValueError(f"{name} must be 1 or more: {value}.")
+    timeout, score = runner.timeout, runner.failed_score
+    if timeout is not None and not 0 < timeout < math.inf:
+        raise ValueError(f"timeout must be a number of seconds above 0, or None: {timeout!r}.")
+    if score is not None and not math.isfinite(score):
+        raise ValueError(f"failed_score must be a finite number, or None: {score!r}.")
+    return runner
 
 
 _Item = TypeVar("_Item")
 
 
 @contextlib.contextmanager
-def _show_progress(shows: bool, total: int) -> Iterator[Callable[[_Item], _Item]]:
+def show_progress(shows: bool, total: int) -> Iterator[Callable[[_Item], _Item]]:
     """Yields a function that counts what it is given, and hands it on."""
     if not shows:
         yield lambda item: item
