@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
 import contextlib
+import itertools
 import math
 import random
 from typing import TypeAlias
@@ -21,7 +22,6 @@ from optuna.trial import Trial
 from optuna.trial import TrialState
 
 from optuna_llm._quoting import one_line
-from optuna_llm._study import attributes as stored
 from optuna_llm._study import internals
 from optuna_llm._study.cases import check_count
 from optuna_llm._study.cases import name_cases
@@ -82,8 +82,9 @@ def evaluate_cases(
             went wrong. It is called from several threads if ``max_workers`` is above 1, and then
             must not call ``trial.suggest_*``.
         max_workers: How many cases are evaluated at a time.
-        shuffle: Whether each trial draws its own order (by its number, so that a rerun draws the
-            same), half of it led by the cases that its parent is weakest in.
+        shuffle: Whether each trial draws its own order, by its number, so that a rerun draws the
+            same. In turn it takes any case and one in which the best trial is strong, where a loss
+            shows first.
         timeout: Seconds that the evaluation of a case may take; then it has failed. Its thread is
             left to itself, since Python cannot end one.
         repeats: How often each case is evaluated, for the mean. From 2 on, the trial's noise is
@@ -159,33 +160,29 @@ def _take(trial: Trial | None, run: CaseRun) -> CaseRun:
 
 
 def _draw_order(trial: Trial, cases: Sequence[int]) -> list[int]:
-    """A random order, drawn by the trial's number: in turn any case and one of the weakest."""
+    """An order drawn by the trial's number: in turn any case, and one where the best is strong.
+
+    What a trial loses shows where the best trial is strong; where that is weak it can only gain.
+    """
     rng = random.Random(trial.number)
     drawn = list(cases)
     rng.shuffle(drawn)
-    scores = _read_parent(trial)
-    if not scores:
-        return drawn
-    sign = 1 if trial.study.direction == StudyDirection.MAXIMIZE else -1
-    weakest = sorted(
+    scores = _read_best(trial)
+    sign = -1 if trial.study.directions[0] == StudyDirection.MAXIMIZE else 1
+    strongest = sorted(
         (case for case in drawn if case in scores), key=lambda case: sign * scores[case]
     )
-    mixed = (case for pair in zip(drawn, [*weakest, *drawn], strict=False) for case in pair)
-    return list(dict.fromkeys(mixed))
+    pairs = itertools.zip_longest(drawn, strongest)
+    return list(dict.fromkeys(case for pair in pairs for case in pair if case is not None))
 
 
-def _read_parent(trial: Trial) -> dict[int, float]:
-    """The case scores of the trial's parent, or of the best trial; empty without either."""
+def _read_best(trial: Trial) -> dict[int, float]:
+    """The case scores of the best trial; empty without one, or of several objectives."""
     if len(trial.study.directions) > 1:
         return {}
-    trials = internals.read_trials(trial.study)
-    parent = stored.read_provenance(trial).parent
-    if parent is None or parent >= len(trials):
-        sign = -1 if trial.study.direction == StudyDirection.MAXIMIZE else 1
-        complete = [t for t in trials if t.state == TrialState.COMPLETE]
-        best = min(complete, key=lambda t: (sign * (t.value or 0.0), t.number), default=None)
-    else:
-        best = trials[parent]
+    sign = -1 if trial.study.direction == StudyDirection.MAXIMIZE else 1
+    complete = [t for t in internals.read_trials(trial.study) if t.state == TrialState.COMPLETE]
+    best = min(complete, key=lambda t: (sign * t.values[0], t.number), default=None)
     if best is None:
         return {}
     return {case: result.score for case, result in read_cases(best).results.items()}

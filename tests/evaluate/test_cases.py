@@ -83,14 +83,14 @@ def test_each_trial_draws_its_own_order_which_a_rerun_draws_again() -> None:
 
 
 @pytest.mark.parametrize("direction", ["maximize", "minimize"])
-def test_half_of_the_order_is_led_by_what_the_parent_is_weakest_in(direction: str) -> None:
+def test_half_of_the_order_is_led_by_what_the_best_is_strong_in(direction: str) -> None:
     study = optuna.create_study(direction=direction, pruner=NopPruner())
-    weak = {3, 11, 17}
-    bad = 0.0 if direction == "maximize" else 1.0
-    tell(study, cases=range(20), evaluate=lambda case: bad if case in weak else 1 - bad)
+    strong = {3, 11, 17}
+    good = 1.0 if direction == "maximize" else 0.0
+    tell(study, cases=range(20), evaluate=lambda case: good if case in strong else 1 - good)
     seen: list[int] = []
-    tell(study, cases=range(20), evaluate=lambda case: seen.append(case) or 0)
-    assert weak <= set(seen[:6])
+    tell(study, cases=range(20), evaluate=lambda case: seen.append(case) or 0.5)
+    assert strong <= set(seen[:6])
     assert sorted(seen) == list(range(20))
 
 
