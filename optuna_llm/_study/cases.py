@@ -11,17 +11,20 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import field
+from dataclasses import replace
 from typing import Any
 from typing import Protocol
 from typing import TypeGuard
 from weakref import WeakKeyDictionary
 
 from optuna import Study
+from optuna.trial import Trial
 
 from optuna_llm._logging import get_logger
 from optuna_llm._quoting import one_line
 from optuna_llm._quoting import shorten
 from optuna_llm._records import CaseResult
+from optuna_llm._study import internals
 from optuna_llm._study.attributes import CASES
 from optuna_llm._study.attributes import HasAttributes
 from optuna_llm._study.attributes import json_bytes
@@ -165,6 +168,26 @@ def _is_case(key: object) -> TypeGuard[str]:
 def _skip(trial: HasAttributes) -> bool:
     warn_once(CASES, f"trial {trial.number}")
     return False
+
+
+def store_case(trial: Trial, case: int, result: CaseResult) -> None:
+    """Store one case of a running trial; one that it has already keeps its result.
+
+    Raises:
+        ValueError: If a study of several objectives has too many cases.
+    """
+    is_one = len(trial.study.directions) == 1
+    known = read_cases(internals.read_live_trial(trial))
+    if case in known.results:
+        return
+    results = {**known.results, case: result}
+    attributes = case_attributes(replace(known, results=results), with_scores=not is_one)
+    # First what marks the values as those of cases: a process may die in between.
+    for key, value in attributes.items():
+        if trial.user_attrs.get(key) != value:
+            trial.set_user_attr(key, value)
+    if is_one:
+        trial.report(result.score, case)
 
 
 def check_count(count: int, *, keeps_scores: bool) -> None:

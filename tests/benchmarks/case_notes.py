@@ -47,8 +47,12 @@ def fill(study: optuna.Study, rng: random.Random, *, with_cases: bool) -> None:
         words = {str(c): f"answered {c}, not {2 * c}" for c, score in scores.items() if not score}
         own = {
             "code": change(lines, rng),
-            "llm:texts": {"code": 1},
-            "llm:proposal": {"source": "model", "calls": 1, "rationale": "Another factor."},
+            "llm:proposal": {
+                "texts": {"code": 1},
+                "source": "model",
+                "calls": 1,
+                "rationale": "Another factor.",
+            },
             **({"llm:cases": {"count": N_CASES, "words": words}} if with_cases else {}),
         }
         means.append(sum(scores.values()) / N_CASES)
