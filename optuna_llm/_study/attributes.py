@@ -40,8 +40,9 @@ PREFIX = "llm:"
 
 PROPOSAL = "llm:proposal"
 IMAGES = "llm:images"
+CASES = "llm:cases"
 _RELATIVE = "llm:text:"
-_TRIAL_KEYS = (PROPOSAL, IMAGES)
+_TRIAL_KEYS = (PROPOSAL, IMAGES, CASES)
 """The keys of a trial under our prefix, or what they begin with if they end in a colon."""
 
 MAX_BYTES = 60_000
