@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TypeAlias
 
 from optuna.study import StudyDirection
+from optuna.trial import TrialState
 
 from optuna_llm._prompt.blocks import cut_words
 from optuna_llm._prompt.blocks import write_numbers
@@ -21,7 +22,7 @@ from optuna_llm._study.snapshot import StudySnapshot
 
 
 Locator: TypeAlias = Callable[[TrialRecord, str, str], int | None]
-"""Number of the trial in whose block a trial's text of a name stands whole, as it is fenced."""
+"""Number of the trial in whose block a trial's text of a name stands, told in these words."""
 
 _MAX_REPLY = 1_500
 _MAX_DIRECTIONS = 8
@@ -57,6 +58,7 @@ def render_request(
     lines += _render_ways_out(snapshot, request)
     for parameter in problem.texts:
         lines += _render_start(parameter, request, locate)
+        lines += _render_failed(parameter.name, snapshot, room, locate)
     if request.fixed or request.given:
         lines.append("The user has set a part of this trial, which stays as it is:")
     if request.fixed:
@@ -89,6 +91,8 @@ def _render_aim(snapshot: StudySnapshot, request: Request) -> str:
     if not request.leaders:
         return "; no trial is complete yet."
     objectives = request.problem.objectives
+    if request.leaders[-1].violation:
+        return ": one that is feasible, which none is yet."
     if len(objectives) > 1:
         return ": one that none of those above beats in every objective."
     best = request.leaders[-1]
@@ -194,6 +198,24 @@ def _render_start(parameter: TextParameter, request: Request, locate: Locator) -
             f"to beat trial {best}.{other}"
         )
     return lines
+
+
+def _render_failed(name: str, snapshot: StudySnapshot, room: int, locate: Locator) -> list[str]:
+    """The model's last text if it has failed and the history has only a part of it.
+
+    It may need but a small repair. The next prompt is without it.
+    """
+    last = snapshot.finished[-1] if snapshot.finished else None
+    if last is None or last.state != TrialState.FAIL or name not in last.texts:
+        return []
+    text = clean_text(last.texts.get(name, ""))
+    fenced = fence_text(text)
+    is_known = any(
+        locate(last, name, words) is not None for words in (fenced, f"{name}, changes to trial")
+    )
+    if not text or is_known or len(fenced) > room // 4:
+        return []
+    return [f'Trial {last.number} failed. If it is worth a repair: its "{name}" is\n{fenced}']
 
 
 def _render_reason(reason: str, room: int) -> str:
