@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from collections.abc import Sequence
-from typing import TypeAlias
 
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
 from optuna_llm._prompt.blocks import cut_words
 from optuna_llm._prompt.blocks import write_numbers
+from optuna_llm._prompt.request import Locator
 from optuna_llm._prompt.request import Request
+from optuna_llm._prompt.second import render_second
 from optuna_llm._quoting import clean_text
 from optuna_llm._quoting import fence_text
 from optuna_llm._quoting import one_line
@@ -20,9 +20,6 @@ from optuna_llm._records import TextParameter
 from optuna_llm._records import TrialRecord
 from optuna_llm._study.snapshot import StudySnapshot
 
-
-Locator: TypeAlias = Callable[[TrialRecord, str, str], int | None]
-"""Number of the trial in whose block a trial's text of a name stands, told in these words."""
 
 _MAX_REPLY = 1_500
 _MAX_DIRECTIONS = 8
@@ -59,6 +56,7 @@ def render_request(
     for parameter in problem.texts:
         lines += _render_start(parameter, request, locate)
         lines += _render_failed(parameter.name, snapshot, room, locate)
+    lines += render_second(request, {}, locate)
     if request.fixed or request.given:
         lines.append("The user has set a part of this trial, which stays as it is:")
     if request.fixed:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
+from dataclasses import replace
 import html
 import threading
 
@@ -16,6 +17,7 @@ from optuna_llm._prompt.choice import HistoryPolicy
 from optuna_llm._prompt.page import INSIGHTS_REQUEST
 from optuna_llm._prompt.page import Page
 from optuna_llm._prompt.request import Request
+from optuna_llm._prompt.second import measure_second
 from optuna_llm._prompt.system import DEFAULT_TEMPLATES
 from optuna_llm._prompt.system import render_system
 from optuna_llm._prompt.system import Templates
@@ -36,6 +38,9 @@ _HISTORY_SHARE = 11
 _LEAST_HISTORY = 6_000
 """How many characters it may take even if that is more, as far as there is room."""
 
+_SECOND_SHARE = 4
+"""What part of the prompt the second parent may take at most, or it gives way."""
+
 _CUT_SHARE = 3
 """To how many tenths of that it is cut: each cut costs what a provider has cached."""
 
@@ -47,10 +52,12 @@ class Prompt:
     Attributes:
         messages: The system message and the user message.
         asks_insights: Whether the model is asked for what the trials so far have taught.
+        second_parent: Number of the trial that is to be taken over from, where there is room.
     """
 
     messages: tuple[Message, Message]
     asks_insights: bool = False
+    second_parent: int | None = None
 
     @property
     def tokens(self) -> int:
@@ -138,6 +145,12 @@ class PromptBuilder:
         # What stands in full in the transcript need not stand in the request, but how much of the
         # transcript fits depends on the rest: so room is kept for the longest that it can be.
         reserved = len(page.fill("")) + len(INSIGHTS_REQUEST)
+        if request.second_parent is not None and (
+            room < reserved or measure_second(request) > room // _SECOND_SHARE
+        ):
+            request = replace(request, second_parent=None)
+            page = replace(page, request=request)
+            reserved = len(page.fill("")) + len(INSIGHTS_REQUEST)
         if room < reserved:
             raise ValueError(
                 f"max_prompt_tokens={size // CHARACTERS_PER_TOKEN} is too small for this study: "
@@ -150,7 +163,8 @@ class PromptBuilder:
         asks = self._grow(page, room - reserved, share)
         user = page.fill(str(transcript), asks_insights=asks)
         images = tuple(request.images)
-        return Prompt((Message("system", system), Message("user", user, images)), asks)
+        second = None if request.second_parent is None else request.second_parent.number
+        return Prompt((Message("system", system), Message("user", user, images)), asks, second)
 
     def _grow(self, page: Page, limit: int, share: int) -> bool:
         """Bring the transcript up to date; returns whether the next prompt's will be cut.

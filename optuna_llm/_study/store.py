@@ -111,6 +111,7 @@ class StudyStore:
             source=source,
             rationale=result.rationale if isinstance(result, Proposal) else "",
             parent=outcome.find_parent(),
+            second_parent=outcome.find_second_parent(),
             model=outcome.model,
             usage=outcome.usage if outcome.usage.calls or outcome.source == "model" else None,
             error=error,
