@@ -245,14 +245,15 @@ def explain_failures(objective: Callable[[Trial], _Result]) -> Callable[[Trial],
         except (TrialPruned, LLMError):
             raise
         except Exception as error:
-            _add_feedback(trial, _describe(error))
+            add_feedback(trial, describe_error(error))
             raise
         return value
 
     return explained
 
 
-def _add_feedback(trial: Trial, words: str) -> None:
+def add_feedback(trial: BaseTrial, words: str) -> None:
+    """Add words to what the evaluator has said of a running trial."""
     report_feedback(trial, f"{stored.read_feedback(trial)}\n{words}".strip())
 
 
@@ -273,10 +274,10 @@ def _explain_value(trial: Trial, value: Any) -> None:
     except (TypeError, ValueError):
         pass
     wanted = "a number" if n_objectives == 1 else "a number per objective"
-    _add_feedback(trial, f"The objective returned {shorten(repr(value), 200)}, not {wanted}.")
+    add_feedback(trial, f"The objective returned {shorten(repr(value), 200)}, not {wanted}.")
 
 
-def _describe(error: Exception) -> str:
+def describe_error(error: Exception) -> str:
     """The traceback from the user's own first frame on, with short paths."""
     trace = error.__traceback__
     while trace is not None and trace.tb_frame.f_code.co_filename.startswith(_PACKAGE):

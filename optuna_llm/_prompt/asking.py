@@ -56,7 +56,7 @@ def render_request(
     for parameter in problem.texts:
         lines += _render_start(parameter, request, locate)
         lines += _render_failed(parameter.name, snapshot, room, locate)
-    lines += render_second(request, {}, locate)
+    lines += render_second(request, snapshot.case_names, locate)
     if request.fixed or request.given:
         lines.append("The user has set a part of this trial, which stays as it is:")
     if request.fixed:

@@ -12,6 +12,8 @@ from typing import TypeAlias
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
+from optuna_llm._prompt.cases import describe_cases
+from optuna_llm._prompt.cases import describe_mean
 from optuna_llm._prompt.transcript import Detail
 from optuna_llm._quoting import clean_text
 from optuna_llm._quoting import diff_texts
@@ -83,6 +85,7 @@ class BlockRenderer:
             lines.append(f"parents: trials {record.parent} and {record.second_parent}")
         if record.rationale:
             lines.append(f"rationale: {one_line(record.rationale, _MAX_RATIONALE)}")
+        lines += describe_cases(record, self.snapshot, with_worst=detail == Detail.FULL)
         if detail == Detail.BRIEF:
             if record.feedback:
                 lines.append(f"feedback: {one_line(record.feedback, _BRIEF_FEEDBACK)}")
@@ -178,6 +181,8 @@ def _describe_result(record: TrialRecord, objectives: Sequence[str]) -> str:
     if record.state == TrialState.PRUNED:
         if record.step is None:
             return "stopped early (pruned), nothing reported"
+        if record.cases:
+            return f"stopped early (pruned) {describe_mean(record)}"
         values = write_values(record, objectives)
         return f"stopped early (pruned) at step {record.step}, {values} by then"
     if record.state == TrialState.RUNNING:

@@ -16,6 +16,7 @@ from optuna_llm._prompt.asking import render_request
 from optuna_llm._prompt.blocks import BlockRenderer
 from optuna_llm._prompt.blocks import write_numbers
 from optuna_llm._prompt.blocks import write_values
+from optuna_llm._prompt.cases import render_case_table
 from optuna_llm._prompt.request import Locator
 from optuna_llm._prompt.request import Request
 from optuna_llm._prompt.system import Templates
@@ -97,9 +98,11 @@ class Page:
         )
         locate: Locator = self._locate if told else (lambda *_: None)
         asked = render_request(self.snapshot, self.request, self.names, room, locate)
+        best = self._render_leaders(told) + _render_choices(self.snapshot, self.request)
+        cases = render_case_table(self.snapshot, self.request.leaders, room // 10)
         filled = self.templates.user.format(
             history=self._render_history(told),
-            best=self._render_leaders(told) + _render_choices(self.snapshot, self.request),
+            best=best + cases,
             running=running,
             request=asked + (INSIGHTS_REQUEST if asks_insights else ""),
         )

@@ -8,20 +8,18 @@ from optuna.study import StudyDirection
 
 from optuna_llm._prompt.blocks import write_numbers
 from optuna_llm._prompt.blocks import write_values
+from optuna_llm._prompt.cases import name_case
 from optuna_llm._prompt.parents import count_gains
 from optuna_llm._prompt.request import Locator
 from optuna_llm._prompt.request import Request
 from optuna_llm._quoting import clean_text
 from optuna_llm._quoting import diff_texts
 from optuna_llm._quoting import fence_text
-from optuna_llm._quoting import one_line
 from optuna_llm._records import TrialRecord
 
 
 _MAX_CASES = 8
 """In how many cases it is told by how much the second parent is better."""
-
-_MAX_NAME = 60
 
 
 def render_second(request: Request, case_names: Mapping[int, str], locate: Locator) -> list[str]:
@@ -82,18 +80,13 @@ def _compare(
         return f" In {of} it is nowhere better, {worse}."
     largest = sorted(gains, key=lambda case: (-gains[case], case))[:_MAX_CASES]
     told = [
-        f"{_name(case, case_names)} ({second.cases[case].score:.3g} for "
-        f"{first.cases[case].score:.3g})"
+        f"{name_case(case, case_names)}: {second.cases[case].score:.3g} for "
+        f"{first.cases[case].score:.3g}"
         for case in largest
     ]
     if len(gains) > len(told):
         told.append(f"and {len(gains) - len(told)} more")
-    return f" Of {of} it is better in {len(gains)}: {', '.join(told)}; {worse}."
-
-
-def _name(case: int, case_names: Mapping[int, str]) -> str:
-    name = case_names.get(case)
-    return f"case {case}" if name is None else f"case {case} ({one_line(name, _MAX_NAME)})"
+    return f" Of {of} it is better in {len(gains)}, {worse}. Better in {'; '.join(told)}."
 
 
 def _render_text(name: str, first: TrialRecord, second: TrialRecord, locate: Locator) -> list[str]:

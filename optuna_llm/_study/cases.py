@@ -36,7 +36,7 @@ _logger = get_logger(__name__)
 
 _MAX_WORDS = 1_000
 _LEAST_WORDS = 100
-_MAX_NAME = 60
+_MAX_NAME = 100
 _MAX_CASE = 10**6
 MAX_CASES = 2_000
 """How many cases a study of several objectives can keep the scores of."""
@@ -82,11 +82,7 @@ def case_attributes(cases: StoredCases, *, with_scores: bool) -> dict[str, Any]:
     if cases.noise is not None:
         fields["noise"] = cases.noise
     if with_scores:
-        if len(cases.results) > MAX_CASES:
-            raise ValueError(
-                f"A study of several objectives can keep the scores of {MAX_CASES:,} cases, not "
-                f"of {len(cases.results):,}."
-            )
+        check_count(len(cases.results) or 1, keeps_scores=True)
         fields["scores"] = {str(case): result.score for case, result in cases.results.items()}
     words = {str(case): r.words for case, r in cases.results.items() if r.words}
     if words:
@@ -167,6 +163,21 @@ def _skip(trial: HasAttributes) -> bool:
     return False
 
 
+def check_count(count: int, *, keeps_scores: bool) -> None:
+    """Refuse a number of cases that cannot be stored.
+
+    Raises:
+        ValueError: If there are none or too many.
+    """
+    if not count:
+        raise ValueError("There are no cases: give at least one.")
+    if count > (MAX_CASES if keeps_scores else _MAX_CASE):
+        raise ValueError(
+            f"{count:,} cases are too many: the scores of {MAX_CASES:,} can be kept in a study of "
+            f"several objectives, of {_MAX_CASE:,} in one of a single objective."
+        )
+
+
 def check_case(case: object, score: object, feedback: object) -> None:
     """Refuse what cannot be reported of a case.
 
@@ -216,6 +227,11 @@ def name_cases(study: Study, names: Mapping[int, str]) -> None:
     known.update(names)
 
 
+def find_named_here(study: Study) -> Mapping[int, str]:
+    """The names of cases that this process has stored, by the case's number."""
+    return _named.get(study, {})
+
+
 def read_case_names(attributes: Mapping[str, Any]) -> dict[int, str]:
     """The names of cases that a study's user attributes hold, by the case's number."""
     held = attributes.get(CASE_NAMES, {})
@@ -229,13 +245,19 @@ def read_case_names(attributes: Mapping[str, Any]) -> dict[int, str]:
 
 
 def number_cases(names: Sequence[str], held: Mapping[int, str]) -> list[int]:
-    """A number for each name: the one that it has in the study, or the next that is free."""
+    """A number for each name: the one that it has in the study, or the next that is free.
+
+    Raises:
+        ValueError: If two names are the same, as far as they are kept.
+    """
     by_name = {name: case for case, name in held.items()}
     free = max(held, default=-1) + 1
-    numbers = []
-    for name in names:
-        case = by_name.get(one_line(name, _MAX_NAME))
-        if case is None:
-            case, free = free, free + 1
-        numbers.append(case)
+    for name in (one_line(name, _MAX_NAME) for name in names):
+        if name not in by_name:
+            by_name[name], free = free, free + 1
+    numbers = [by_name[one_line(name, _MAX_NAME)] for name in names]
+    if len(set(numbers)) < len(numbers):
+        raise ValueError(
+            f"Names of cases must differ when they are shortened to {_MAX_NAME} characters."
+        )
     return numbers

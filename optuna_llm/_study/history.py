@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import replace
 import math
+from types import MappingProxyType
 from typing import Any
 
 from optuna import Study
@@ -18,6 +19,7 @@ from optuna.trial import TrialState
 from optuna_llm._records import TextParameter
 from optuna_llm._records import TrialRecord
 from optuna_llm._study import attributes as stored
+from optuna_llm._study.case_table import CaseTable
 from optuna_llm._study.cases import read_cases
 from optuna_llm._study.choices import ChoiceStatistics
 from optuna_llm._study.facts import StudyFacts
@@ -70,6 +72,7 @@ class History:
         self._gains: list[float] = []
         self._since_gain: list[TrialRecord] = []
         self._choices = ChoiceStatistics(self._directions)
+        self._cases = CaseTable(self._directions)
         self._noise = 0.0
 
     def update(
@@ -105,6 +108,7 @@ class History:
         texts: Mapping[str, TextParameter],
         facts: StudyFacts = NO_FACTS,
         insights: Sequence[str] = (),
+        case_names: Mapping[int, str] = MappingProxyType({}),
     ) -> StudySnapshot:
         """The study as it is now.
 
@@ -113,6 +117,7 @@ class History:
             texts: Its declared text parameters.
             facts: What the user has told of it.
             insights: What a model has learned from its trials.
+            case_names: Names of cases, by number.
         """
         names = self._space.keys() | self._uses.keys()
         return StudySnapshot(
@@ -136,6 +141,8 @@ class History:
             facts=facts,
             insights=insights,
             choices=self._choices,
+            cases=self._cases,
+            case_names=case_names,
             _index=self._index,
         )
 
@@ -201,6 +208,7 @@ class History:
         if len(record.feedback) > _SHORT_FEEDBACK:
             self._index.by_feedback.setdefault(record.feedback, record)
         self._choices.add(record, self.space)
+        self._cases.add(record)
         if record.state == TrialState.COMPLETE:
             self._complete.append(record)
             self._note_gain(record)

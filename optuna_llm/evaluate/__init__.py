@@ -1,5 +1,6 @@
-"""Evaluating what a model wrote: running programs that are not trusted, rating texts."""
+"""Evaluating what a model wrote: untrusted programs, texts that a judge rates, cases."""
 
+from optuna_llm.evaluate._cases import evaluate_cases
 from optuna_llm.evaluate._function import run_function
 from optuna_llm.evaluate._judge import Judge
 from optuna_llm.evaluate._judge import parse_score
@@ -21,6 +22,7 @@ __all__ = [
     "PythonExecution",
     "Rating",
     "SandboxError",
+    "evaluate_cases",
     "parse_score",
     "run_function",
     "run_python",

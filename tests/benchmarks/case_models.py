@@ -34,7 +34,9 @@ INITIAL = "Strategy 0."
 Scores: TypeAlias = NDArray[np.float64]
 Change: TypeAlias = Callable[[Scores, np.random.Generator], None]
 
-_WORDS = "answer check count digits each first give keep last name only question read say then unit"
+_WORDS = (
+    "answer check count digits each first give keep last name only question read say then unit"
+)
 
 
 def _clip(scores: Scores, chosen: Scores, by: Scores | float) -> None:
