@@ -221,7 +221,13 @@ def _draws_second(snapshot: StudySnapshot, rng: random.Random) -> bool:
 
 
 def _find_gain(snapshot: StudySnapshot, record: TrialRecord) -> float | None:
-    """By how much a trial beats the better of its parents, 0 if it does not; None without any."""
+    """By how much a trial beats the better of its parents, 0 if it does not.
+
+    None without parents, and for children of the very first trial alone: there was no other to
+    choose then, and the first gains are the largest.
+    """
+    if record.second_parent is None and record.parent == snapshot.finished[0].number:
+        return None
     found = (snapshot.find(number) for number in (record.parent, record.second_parent))
     parents = [r for r in found if r is not None and r.state == TrialState.COMPLETE]
     if not parents:

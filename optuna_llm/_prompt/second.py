@@ -35,7 +35,7 @@ def render_second(request: Request, case_names: Mapping[int, str], locate: Locat
         return []
     names = [name for name, _ in request.problem.objectives]
     lines = [
-        f"Take over from trial {second.number} ({write_values(second, names)}) beside it."
+        f"Take over from trial {second.number} ({write_values(second, names)}) what it does better"
         + _compare(first, second, request.problem.objectives[0][1], case_names)
     ]
     if second.params:
@@ -43,8 +43,8 @@ def render_second(request: Request, case_names: Mapping[int, str], locate: Locat
     for parameter in request.problem.texts:
         lines += _render_text(parameter.name, first, second, locate)
     lines.append(
-        f"Keep what makes trial {first.number} good, and add what makes trial {second.number} "
-        "better where it is; leave out what makes it worse elsewhere."
+        f"Find what makes it so and add that to what trial {first.number} has, without what makes "
+        f"trial {second.number} worse elsewhere."
     )
     if request.problem.editable:
         lines.append('An edit may be of either text: say which in of="…".')
@@ -70,23 +70,22 @@ def _compare(
 ) -> str:
     """In which cases the second is better, the largest differences first."""
     common = first.cases.keys() & second.cases.keys()
-    if not common:
-        return ""
     gains = count_gains(first, second, direction)
-    n_worse = len(count_gains(second, first, direction))
-    of = f"the {len(common)} cases that both have"
-    worse = f"worse in {n_worse} of them"
     if not gains:
-        return f" In {of} it is nowhere better, {worse}."
+        return "."
+    n_worse = len(count_gains(second, first, direction))
     largest = sorted(gains, key=lambda case: (-gains[case], case))[:_MAX_CASES]
     told = [
-        f"{name_case(case, case_names)}: {second.cases[case].score:.3g} for "
-        f"{first.cases[case].score:.3g}"
+        f"{name_case(case, case_names)} ({second.cases[case].score:.3g} against "
+        f"{first.cases[case].score:.3g})"
         for case in largest
     ]
     if len(gains) > len(told):
         told.append(f"and {len(gains) - len(told)} more")
-    return f" Of {of} it is better in {len(gains)}, {worse}. Better in {'; '.join(told)}."
+    return (
+        f": of the {len(common)} cases that both have, it is better in {len(gains)} and worse in "
+        f"{n_worse}. Better in case {', '.join(told)}."
+    )
 
 
 def _render_text(name: str, first: TrialRecord, second: TrialRecord, locate: Locator) -> list[str]:

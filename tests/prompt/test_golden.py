@@ -255,7 +255,7 @@ def ask_with_two_parents() -> ScriptedModel:
             for rule in [*rules, "Be brief."]
         ]
     )
-    sampler = LLMSampler("Answer questions of physics.", model=model, seed=6)
+    sampler = LLMSampler("Answer questions of physics.", model=model, seed=1)
     study = optuna.create_study(sampler=sampler, direction="maximize")
     study.optimize(objective, n_trials=5)
     assert (told(study.trials[4], "parent"), told(study.trials[4], "second_parent")) == (1, 2)
