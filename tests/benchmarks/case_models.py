@@ -12,6 +12,7 @@ from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
+import os
 import random
 import re
 from typing import TypeAlias
@@ -29,6 +30,9 @@ from optuna_llm.testing import write_reply
 
 N_CASES = 100
 N_GROUPS = 8
+_LEAST_CACHED = 4 * 1_024
+"""How many characters a prefix has at least that providers cache."""
+
 INITIAL = "Strategy 0."
 
 Scores: TypeAlias = NDArray[np.float64]
@@ -124,6 +128,7 @@ class CaseModel:
         n_calls: Number of calls.
         n_merges: How many of them were given two parents.
         tokens: What the prompts took, a token counted as 4 characters.
+        billed: The same, with what a prompt has in common with the one before at a tenth.
     """
 
     def __init__(self, kind: Kind, skill: Skill, seed: int, n_lines: int = 0) -> None:
@@ -138,6 +143,8 @@ class CaseModel:
         self.n_calls = 0
         self.n_merges = 0
         self.tokens = 0
+        self.billed = 0
+        self._latest = ""
 
     @property
     def initial(self) -> str:
@@ -146,20 +153,24 @@ class CaseModel:
 
     def score(self, text: str, case: int) -> float:
         """What a text comes to in a case."""
+        return float(self._scores[self.find(text)][case])
+
+    def find(self, text: str) -> int:
+        """The number in a text."""
         found = re.search(r"^Strategy (\d+)\.$", text, re.MULTILINE)
         assert found is not None
-        return float(self._scores[int(found[1])][case])
+        return int(found[1])
 
     def complete(self, messages: Sequence[Message]) -> Completion:
         """A child of the parents that the messages give."""
         first, second = read_parents(messages[-1].content)
-        text = self.make_child(first, second, sum(len(m.content) for m in messages))
+        text = self.make_child(first, second, "".join(m.content for m in messages))
         return Completion(write_reply(texts={"prompt": text}, rationale="As asked."), "scripted")
 
-    def make_child(self, first: int, second: int | None, n_characters: int) -> str:
-        """The text of a child, made at the cost of a prompt of so many characters."""
+    def make_child(self, first: int, second: int | None, prompt: str) -> str:
+        """The text of a child, made at the cost of a prompt."""
         self.n_calls += 1
-        self.tokens += n_characters // 4
+        self._count(prompt)
         scores = self._scores[first].copy()
         if second is not None:
             self.n_merges += 1
@@ -173,6 +184,13 @@ class CaseModel:
         self._scores.append(scores)
         self._prose.append(prose)
         return self._write(len(self._scores) - 1)
+
+    def _count(self, prompt: str) -> None:
+        cached = len(os.path.commonprefix([prompt, self._latest]))
+        cached = cached if cached >= _LEAST_CACHED else 0
+        self.tokens += len(prompt) // 4
+        self.billed += (len(prompt) - cached + cached // 10) // 4
+        self._latest = prompt
 
     def _merge(self, scores: Scores, other: Scores) -> None:
         drawn = self._rng.random(N_CASES)

@@ -126,7 +126,7 @@ def compare_rules(
 def compare_pruners(each: Callable[..., list[Run]]) -> None:
     print("\nWilcoxonPruner:   evaluations, score, trials pruned")
     for kind in KINDS:
-        for p_threshold in (None, 0.1, 0.2):
+        for p_threshold in (None, 0.1, 0.2, 0.4):
             runs = each(run, kind=kind, rule='parents="cases"', p_threshold=p_threshold)
             evaluations = statistics.fmean(r.evaluations for r in runs)
             score = statistics.fmean(r.score for r in runs)
@@ -138,7 +138,7 @@ def compare_pruners(each: Callable[..., list[Run]]) -> None:
 def main() -> None:
     n_seeds = int(sys.argv[1]) if len(sys.argv) > 1 else 20
     n_proposals = int(sys.argv[2]) if len(sys.argv) > 2 else 60
-    with ProcessPoolExecutor(2) as pool:
+    with ProcessPoolExecutor() as pool:
 
         def each(function: Callable[..., Run], **arguments: Any) -> list[Run]:
             asked = partial(function, n_proposals=n_proposals, **arguments)
