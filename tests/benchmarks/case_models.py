@@ -12,7 +12,6 @@ from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
-import os
 import random
 import re
 from typing import TypeAlias
@@ -186,7 +185,9 @@ class CaseModel:
         return self._write(len(self._scores) - 1)
 
     def _count(self, prompt: str) -> None:
-        cached = len(os.path.commonprefix([prompt, self._latest]))
+        pairs = enumerate(zip(prompt, self._latest, strict=False))
+        length = min(len(prompt), len(self._latest))
+        cached = next((i for i, (a, b) in pairs if a != b), length)
         cached = cached if cached >= _LEAST_CACHED else 0
         self.tokens += len(prompt) // 4
         self.billed += (len(prompt) - cached + cached // 10) // 4
