@@ -30,15 +30,17 @@ REPLIES = Path(__file__).with_name("quickstart.jsonl")
 N_TRIALS = 13
 SIZE = 100
 TASK = (
-    "Pack items of random size into as few boxes of size 100 as possible, each item as it comes. "
-    "The value is the number of boxes beyond what the total size needs, over three streams of "
-    "1,000 items."
+    "Pack items into as few boxes of size 100 as possible, each item as it comes. The value is "
+    "the number of boxes beyond what the total size needs, over three streams of 1,000 items; a "
+    "stream needs about 400. Sizes are random, from 1 to 79, 40 on average and most of them near "
+    "that."
 )
 FORM = (
     "Defines choose(item, rooms, seen), called for each item: `rooms` lists the free space of the "
     "boxes that it fits in, oldest first, and of an empty box at the end; `seen` lists the items "
-    "before it. It returns the index in `rooms` of the box to use. Exact on any machine: integers "
-    "only (// in place of /), no imports, no built-in functions but "
+    "before it. It returns the index in `rooms` of the box to use. All calls together may take 5 "
+    "seconds. To be the same on any machine: integers only (// in place of /), no imports, the "
+    "usual methods of lists, sets and dictionaries, and no built-in functions but "
 )
 START = """\
 def choose(item, rooms, seen):
@@ -128,7 +130,7 @@ def score(code: str) -> tuple[int, str]:
     counts = [f"{a} to {b}: {sum(a <= x <= b for x in left)}" for a, b in SPACES]
     return sum(extra), (
         f"Boxes too many, by stream: {', '.join(map(str, extra))}. "
-        f"How many boxes have how much space left: {'; '.join(counts)}."
+        f"How many boxes of all streams have how much space left: {'; '.join(counts)}."
     )
 
 

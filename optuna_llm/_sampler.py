@@ -22,15 +22,14 @@ from optuna_llm._errors import LLMError
 from optuna_llm._errors import ModelSetupError
 from optuna_llm._mistakes import refuse_model_as_task
 from optuna_llm._mistakes import refuse_unknown
-from optuna_llm._prompt.builder import LEAST_PROMPT_TOKENS
-from optuna_llm._prompt.builder import Prompt
 from optuna_llm._prompt.choice import choose_usual
 from optuna_llm._prompt.choice import HistoryPolicy
 from optuna_llm._prompt.parents import ParentPolicy
 from optuna_llm._prompt.parents import ParentRule
-from optuna_llm._prompt.system import SYSTEM_TEMPLATE
-from optuna_llm._prompt.system import Templates
-from optuna_llm._prompt.system import USER_TEMPLATE
+from optuna_llm._prompt.templates import LEAST_PROMPT_TOKENS
+from optuna_llm._prompt.templates import SYSTEM_TEMPLATE
+from optuna_llm._prompt.templates import Templates
+from optuna_llm._prompt.templates import USER_TEMPLATE
 from optuna_llm._proposing.base import BaseProposer
 from optuna_llm._proposing.edits import Edits
 from optuna_llm._proposing.form import Structured
@@ -49,6 +48,8 @@ from optuna_llm.models._chat import takes_schema
 
 if TYPE_CHECKING:
     from optuna.artifacts._protocol import ArtifactStore
+
+    from optuna_llm._prompt.builder import Prompt
 
 
 class LLMSampler(BaseSampler):
@@ -118,10 +119,10 @@ class LLMSampler(BaseSampler):
             most useful first. By default in turn one of the best, of the latest, of the failed
             with feedback, and of each level of values.
         parents: Which trials' texts the next one is made of. ``"best"`` starts 7 in 10 times from
-            the best, else from one of the leading five or, 1 in 10 times, from any complete one;
-            half as often from the best after eight trials without gain. ``"cases"``, where the
-            objective is a mean over cases (see :func:`report_case`), starts 19 in 20 times from
-            the best and shows beside it a second trial, the one that gains most in the cases
+            the best, else from another of the leading five or, 1 in 10 times, from any complete
+            one; half as often from the best after eight trials without gain. ``"cases"``, where
+            the objective is a mean over cases (see :func:`report_case`), starts 19 in 20 times
+            from the best and shows beside it a second trial, the one that gains most in the cases
             where the first is weak, as often as that has paid off so far. Without cases and
             with several objectives it is the same as ``"best"``. A function of trials,
             directions and a ``random.Random`` returns the trial to start from and at most one

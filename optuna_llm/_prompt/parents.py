@@ -86,7 +86,9 @@ def choose_parents(
         return _ask_policy(snapshot, name, rng, rule)
     if rule == "cases" and len(snapshot.directions) == 1 and leaders[-1].cases:
         return _choose_by_cases(snapshot, name, leaders[-1], rng)
-    return _choose_by_value(snapshot, name, number, leaders, rng), None
+    # Where there is better, to start anew from where the study began leads nowhere new.
+    written = [record for record in leaders if record.source != "initial"]
+    return _choose_by_value(snapshot, name, number, written or leaders, rng), None
 
 
 def count_gains(

@@ -12,6 +12,7 @@ from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial
 
 from optuna_llm._errors import ModelSetupError
+from optuna_llm._errors import NeverAnsweredError
 from optuna_llm._logging import get_logger
 from optuna_llm._prompt.builder import Prompt
 from optuna_llm._prompt.builder import PromptBuilder
@@ -109,16 +110,19 @@ class StudySession:
         self._ahead.enter(trial)
         snapshot = self._look(study)
         request = self._make_request(snapshot, trial, space)
+        texts = request.given
         if _is_worth_asking(snapshot, request.problem):
             outcome = self._ask(study, trial, snapshot, request)
             if not isinstance(outcome.result, Proposal):
                 outcome = self._stand_in(snapshot, request, base, outcome)
         else:
             outcome = base.propose(snapshot, request, _accept)
-            if _find_new_texts(snapshot, trial.number):
+            if new := _find_new_texts(snapshot, trial.number):
                 outcome = replace(outcome, source="initial")
+                initial = {n: t.initial for n, t in snapshot.texts.items() if n in new}
+                texts = {**{n: t for n, t in initial.items() if t is not None}, **texts}
         if outcome.source != "model" or not isinstance(outcome.result, Proposal):
-            self._store.record(study, trial, outcome)
+            self._store.record(study, trial, outcome, texts)
         return outcome
 
     def _ask(
@@ -159,7 +163,11 @@ class StudySession:
             stand_in = base.propose(snapshot, request, _accept)
             passed = Proposal(_params(stand_in), {}, f"The model passed: {result.reason}")
             return replace(stand_in, result=passed, usage=asked.usage, model=asked.model)
-        if isinstance(result, ModelSetupError) or request.problem.texts:
+        # A server that has never answered may still come up: meanwhile numbers go on.
+        is_final = isinstance(result, ModelSetupError) and not isinstance(
+            result, NeverAnsweredError
+        )
+        if is_final or request.problem.texts:
             return asked
         _logger.warning("%s The base sampler decides.", result)
         return replace(

@@ -36,9 +36,9 @@ def make_trial(
         intermediate_values=scores,
         user_attrs={
             "code": f"text {number}",
-            "llm:texts": {"code": 1},
             "llm:cases": held | attributes,
-            "llm:proposal": {"source": "model"} | ({"parent": number - 1} if number else {}),
+            "llm:proposal": {"source": "model", "texts": {"code": 1}}
+            | ({"parent": number - 1} if number else {}),
         },
     )
     trial.number = number
@@ -124,9 +124,9 @@ def test_of_several_objectives_cases_have_the_direction_of_their_mean() -> None:
             values=[9.0, 2.0 - number],
             user_attrs={
                 "code": f"text {number}",
-                "llm:texts": {"code": 1},
                 "llm:cases": {"scores": {"0": 0.0, "1": 4.0 - 2 * number}},
-                "llm:proposal": {"source": "model"} | ({"parent": 0} if number else {}),
+                "llm:proposal": {"source": "model", "texts": {"code": 1}}
+                | ({"parent": 0} if number else {}),
             },
         )
         for number in range(2)

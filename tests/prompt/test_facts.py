@@ -115,6 +115,29 @@ def test_a_pass_where_a_text_is_needed_asks_for_another_way() -> None:
     assert "try something of another kind" in model.calls[1][1].content
 
 
+def test_a_pass_is_offered_only_where_the_base_sampler_can_stand_in() -> None:
+    def objective(trial: optuna.Trial) -> float:
+        if has_text:
+            suggest_text(trial, "code", "a")
+        return trial.suggest_float("x", 0, 100)
+
+    offered = []
+    for has_text in (False, True):
+        texts = iter("bcd")
+        study, model = make_study(
+            lambda _, has_text=has_text, texts=texts: write_reply(
+                {"x": 3}, {"code": next(texts)} if has_text else {}
+            )
+        )
+        describe_study(study, best_possible=3)
+        study.enqueue_trial({"x": 3})
+        study.optimize(objective, n_trials=2)
+        prompt = model.calls[-1][1].content
+        assert "; none can be better than trial 0." in prompt
+        offered.append("<pass>" in prompt)
+    assert offered == [True, False]
+
+
 def test_trials_within_the_noise_can_be_measured_again() -> None:
     values = iter([5.0, 4.0, 4.01, 3.9, 3.0])
     replies = [*walk(10, 20), '<rationale>Which?</rationale>\n<repeat trial="1"/>', *walk(30)]

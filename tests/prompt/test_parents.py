@@ -45,7 +45,8 @@ def make_trial(
     is_pruned: bool = False,
     text: str = "",
 ) -> FrozenTrial:
-    proposal: dict[str, Any] = {"source": "model" if parents else "initial"}
+    source = "model" if parents else "initial"
+    proposal: dict[str, Any] = {"source": source, "texts": {"code": 1}}
     proposal |= dict(zip(("parent", "second_parent"), parents, strict=False))
     trial = optuna.create_trial(
         state=TrialState.PRUNED if is_pruned else TrialState.COMPLETE,
@@ -53,7 +54,6 @@ def make_trial(
         intermediate_values=dict(enumerate(scores)),
         user_attrs={
             "code": text or f"text {number}",
-            "llm:texts": {"code": 1},
             "llm:cases": {"count": len(scores)},
             "llm:proposal": proposal,
         },
@@ -233,7 +233,12 @@ def test_an_unknown_word_is_refused() -> None:
 
 def test_broken_parents_in_the_storage_are_skipped(caplog: Any) -> None:
     trials = [make_trial(0, LIKE), make_trial(1, BEST)]
-    broken: Mapping[str, Any] = {"parent": 0, "second_parent": 1, "source": "model"}
+    broken: Mapping[str, Any] = {
+        "parent": 0,
+        "second_parent": 1,
+        "source": "model",
+        "texts": {"code": 1},
+    }
     trials[1].user_attrs["llm:proposal"] = broken
     record = take(trials).find(1)
     assert record is not None
