@@ -156,11 +156,8 @@ class PromptBuilder:
         # What stands in full in the transcript need not stand in the request, but how much of the
         # transcript fits depends on the rest: so room is kept for the longest that it can be.
         reserved = len(page.fill("")) + len(INSIGHTS_REQUEST)
-        if request.second_parent is not None and (
-            room < reserved or measure_second(request) > room // _SECOND_SHARE
-        ):
-            request = replace(request, second_parent=None)
-            page = replace(page, request=request)
+        if room < reserved or measure_second(request) > room // _SECOND_SHARE:
+            page = replace(page, request=replace(request, second_parent=None))
             reserved = len(page.fill("")) + len(INSIGHTS_REQUEST)
         if room < reserved:
             page = replace(page, is_bare=True)
@@ -182,9 +179,11 @@ class PromptBuilder:
         asks = self._grow(page, room - reserved - page.head_size, share) and not page.is_bare
         user = page.fill(str(transcript), asks_insights=asks)
         if len(user) > room:
-            user, asks = replace(page, is_bare=True).fill(str(transcript)), False
+            page = replace(page, is_bare=True)
+            user, asks = page.fill(str(transcript)), False
         images = tuple(request.images)
-        second = None if request.second_parent is None else request.second_parent.number
+        shown = None if page.is_bare else page.request.second_parent
+        second = None if shown is None else shown.number
         return Prompt((Message("system", system), Message("user", user, images)), asks, second)
 
     def _grow(self, page: Page, limit: int, share: int) -> bool:
