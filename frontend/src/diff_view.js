@@ -19,7 +19,7 @@ export function showDiff(blocks, isSideBySide) {
   blocks.forEach((block, i) => {
     if (block.same) {
       const both = block.same.map((line, j) => sameRow(line, old + j, now + j, isSideBySide));
-      rows.push(...fold(both, i > 0, i < blocks.length - 1, isSideBySide ? 4 : 4));
+      rows.push(...fold(both, i > 0, i < blocks.length - 1));
       old += both.length;
       now += both.length;
       return;
@@ -28,7 +28,10 @@ export function showDiff(blocks, isSideBySide) {
     old += block.before.length;
     now += block.after.length;
   });
-  return el("table", { class: `diff ${isSideBySide ? "sides" : "inline"}` }, limit(rows));
+  const columns = isSideBySide
+    ? el("colgroup", {}, ["no", "half", "no", "half"].map((name) => el("col", { class: name })))
+    : null;
+  return el("table", { class: `diff ${isSideBySide ? "sides" : "inline"}` }, columns, limit(rows));
 }
 
 function inlineRow(kind, now, old, sign, line) {
@@ -69,13 +72,13 @@ function sameRow(line, old, now, isSideBySide) {
 }
 
 /** Rows of which those far from any change wait behind a button. */
-function fold(rows, hasBefore, hasAfter, columns) {
+function fold(rows, hasBefore, hasAfter) {
   const head = hasBefore ? CONTEXT : 0;
   const tail = hasAfter ? CONTEXT : 0;
   const hidden = rows.slice(head, rows.length - tail);
   if (hidden.length < 5) return rows;
   const more = el("button", { type: "button" }, `⋯ ${plural(hidden.length, "unchanged line")}`);
-  const row = el("tr", { class: "fold" }, el("td", { colspan: columns }, more));
+  const row = el("tr", { class: "fold" }, el("td", { colspan: 4 }, more));
   more.addEventListener("click", () => row.replaceWith(...hidden));
   return [...rows.slice(0, head), row, ...rows.slice(rows.length - tail)];
 }

@@ -48,7 +48,7 @@ export function formatNumber(value, digits = 6) {
 
 /** A difference, with its sign. */
 export function formatChange(change) {
-  return (change > 0 ? "+" : "") + formatNumber(change, 4);
+  return (change > 0 ? "+" : "") + formatNumber(change, 3);
 }
 
 /** A count in three digits at most: 12.3k. */

@@ -154,7 +154,7 @@ export class TrialList {
 
   #makeItem(trial) {
     const study = this.#study;
-    const isStep = study.improvements.has(trial.number);
+    const isStep = (study.isSingle ? study.improvements : study.frontNumbers).has(trial.number);
     const words = trial.error && !trial.rationale ? trial.error : trial.rationale || trial.feedback || "";
     return el(
       "li",

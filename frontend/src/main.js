@@ -55,17 +55,14 @@ class Page {
       this.chart.update(this.study);
     });
     this.xAxis.addEventListener("change", () => {
-      this.chart.x = this.axes.get(this.xAxis.value);
+      this.chart.options.x = this.axes.get(this.xAxis.value);
       this.chart.resetZoom();
     });
-    this.objective.addEventListener("change", () => {
-      this.chart.objective = Number(this.objective.value);
-      this.chart.draw();
-    });
+    this.objective.addEventListener("change", () => this.chart.set({ objective: Number(this.objective.value) }));
     this.range.addEventListener("click", () => {
-      this.chart.isWhole = !this.chart.isWhole;
-      this.range.setAttribute("aria-pressed", String(this.chart.isWhole));
-      this.chart.draw();
+      const isWhole = !this.chart.options.isWhole;
+      this.range.setAttribute("aria-pressed", String(isWhole));
+      this.chart.set({ isWhole });
     });
   }
 
@@ -125,14 +122,14 @@ class Page {
       if (objectives.length > 1 && !this.objective.options.length) {
         this.objective.append(...objectives.map((o, i) => el("option", { value: i }, reveal(o.name).slice(0, 60))));
         this.objective.hidden = false;
-        this.chart.objective = 1;
+        this.chart.options.objective = 1;
         this.objective.value = 1;
         this.xAxis.value = "value:0";
       } else {
         this.xAxis.value = kept;
       }
     }
-    this.chart.x = this.axes.get(this.xAxis.value);
+    this.chart.options.x = this.axes.get(this.xAxis.value);
   }
 
   #updateLegend() {
@@ -159,8 +156,7 @@ class Page {
   }
 
   refilter() {
-    this.chart.dimmed = (trial) => this.list.isFiltered && !this.list.isShown(trial);
-    this.chart.draw();
+    this.chart.set({ isDimmed: (trial) => this.list.isFiltered && !this.list.isShown(trial) });
   }
 
   step(by) {
@@ -192,10 +188,8 @@ class Page {
     const other = query.get("against");
     this.selected = number;
     this.opponent = /^\d+$/.test(other ?? "") ? Number(other) : trial && study.defaultOpponent(trial);
-    this.chart.selected = this.selected;
-    this.chart.against = this.opponent;
+    this.chart.set({ selected: this.selected, against: this.opponent });
     this.chart.canvas.setAttribute("aria-label", `Trials by value; trial ${number} is selected. The list below has the same trials.`);
-    this.chart.draw();
     this.list.mark(number, this.isChosen);
     this.shown = this.view.show(study, number, this.opponent);
     return this.shown;

@@ -104,7 +104,8 @@ function describeTrials(study) {
 
 function describePace(study) {
   const { perHour, left, secondsLeft } = study.pace;
-  if (perHour === undefined) return [];
+  // Trials that were added, or that take no time, have no pace.
+  if (perHour === undefined || perHour > 1e6) return [];
   const rate = perHour >= 120 ? `${formatNumber(perHour / 60, 3)} / min` : `${formatNumber(perHour, 3)} / h`;
   let note = "over the last 20 trials";
   if (left) note = `${plural(left, "trial")} left: ${formatDuration(secondsLeft)}`;

@@ -8,7 +8,7 @@ const SOURCES = {
   fallback: "base sampler after an error",
   user: "user",
   tune: "tuner",
-  none: "unknown",
+  none: "not recorded",
 };
 const USAGE = ["calls", "prompt_tokens", "cached_tokens", "completion_tokens", "seconds"];
 

@@ -76,7 +76,7 @@ export class TrialView {
     if (parent) origin.push(" from ", this.#link(trial.parent), change);
     if (trial.second_parent !== undefined) origin.push(" and ", this.#link(trial.second_parent));
     const facts = [];
-    if (trial.end && trial.start) facts.push(`took ${formatDuration(trial.end - trial.start)}`);
+    if (trial.end > trial.start) facts.push(`took ${formatDuration(trial.end - trial.start)}`);
     if (trial.end) facts.push(`ended ${formatTime(trial.end)}`);
     if (trial.calls) facts.push(plural(trial.calls, "call"));
     if (trial.prompt_tokens) facts.push(`${formatCount(trial.prompt_tokens)} + ${formatCount(trial.completion_tokens)} tokens`);
@@ -110,7 +110,7 @@ export class TrialView {
     if (error) parts.push(block("The model's proposal was not used", error));
     if (feedback) parts.push(block("Feedback", feedback));
     if (constraints.length) {
-      const said = constraints.map(([name, value]) => `${reveal(name)}: ${formatNumber(value)}`).join(", ");
+      const said = constraints.map(([name, value]) => `${/^\d+$/.test(name) ? `no. ${name}` : reveal(name)}: ${formatNumber(value)}`).join(", ");
       parts.push(el("p", { class: trial.isInfeasible ? "warning" : "dim" }, `${trial.isInfeasible ? "Infeasible" : "Feasible"}. Constraints (violated above 0): ${said}`));
     }
     return parts;
