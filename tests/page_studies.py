@@ -24,7 +24,9 @@ WORDS = (
 
 def make_line(random_: random.Random) -> str:
     words = random_.choices(WORDS, k=6)
-    return f"    {words[0]}_{words[1]} = {words[2]}({random_.random():.6f}) + {' * '.join(words[3:])}"
+    return (
+        f"    {words[0]}_{words[1]} = {words[2]}({random_.random():.6f}) + {' * '.join(words[3:])}"
+    )
 
 
 def make_large_study(
@@ -101,26 +103,27 @@ def _make_trial(
 
 def make_front_study(storage: str | None = None) -> optuna.Study:
     """A study of two objectives with a constraint that some of its trials violate."""
-    sampler = optuna.samplers.NSGAIISampler(
-        seed=0, constraints_func=lambda trial: trial.user_attrs["violation"]
-    )
+    random_ = random.Random(0)
     study = optuna.create_study(
-        storage=storage,
-        study_name="accuracy and latency",
-        directions=["maximize", "minimize"],
-        sampler=sampler,
+        storage=storage, study_name="accuracy and latency", directions=["maximize", "minimize"]
     )
     study.set_metric_names(["accuracy", "latency"])
-
-    def objective(trial: optuna.Trial) -> tuple[float, float]:
-        width = trial.suggest_float("width", 0, 1)
-        depth = trial.suggest_float("depth", 0, 1)
-        trial.set_user_attr("prompt", f"Answer in {round(10 * width)} words.\nThink first.\n")
-        trial.set_user_attr("llm:texts", {"prompt": 1})
-        trial.set_user_attr("violation", (width + depth - 1.3,))
-        return math.sqrt(width) - 0.1 * depth, width * (0.5 + depth)
-
-    study.optimize(objective, n_trials=60)
+    for _ in range(60):
+        width, depth = random_.random(), random_.random()
+        study.add_trial(
+            create_trial(
+                values=[math.sqrt(width) - 0.1 * depth, width * (0.5 + depth)],
+                params={"width": width, "depth": depth},
+                distributions=dict.fromkeys(("width", "depth"), FloatDistribution(0, 1)),
+                user_attrs={
+                    "prompt": f"Answer in {round(10 * width)} words.\nThink first.\n",
+                    "llm:texts": {"prompt": 1},
+                    "llm:proposal": {"source": "model", "rationale": "A wider answer."},
+                },
+                # As a sampler's constraints_func would write it, in every version of Optuna.
+                system_attrs={"constraints": [width + depth - 1.3]},
+            )
+        )
     return study
 
 
@@ -134,10 +137,10 @@ def make_hostile_study(beacon: str, storage: str | None = None) -> optuna.Study:
     run = f"fetch('{beacon}/run');document.body.dataset.hacked=1"
     attack = (
         f"<script>{run}</script></script><script>{run}</script>"
-        f"<img src={beacon}/img onerror=\"{run}\"><svg onload=\"{run}\">"
-        f"\"' onmouseover=\"{run}\" <!-- --> ]]> <iframe src={beacon}/frame></iframe>"
+        f'<img src={beacon}/img onerror="{run}"><svg onload="{run}">'
+        f'"\' onmouseover="{run}" <!-- --> ]]> <iframe src={beacon}/frame></iframe>'
         f"<link rel=stylesheet href={beacon}/css><base href={beacon}/>"
-        f"<meta http-equiv=refresh content=\"0;url={beacon}/meta\">"
+        f'<meta http-equiv=refresh content="0;url={beacon}/meta">'
         "\u2028\u2029\u202e\x00\x1b[31m\ud800 ${1+1} {{1+1}} `x` \\u003cscript\\u003e"
         f" [a](javascript:{run}) ![b]({beacon}/markdown)"
     )

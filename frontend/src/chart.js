@@ -13,6 +13,7 @@ export class Chart {
   #hovered = null;
   #theme = {};
   #zoom = null;
+  #frame = null;
   styles = new Map();
   options = { x: null, objective: 0, isWhole: false, isDimmed: () => false };
 
@@ -72,7 +73,15 @@ export class Chart {
     this.draw();
   }
 
+  /** Draw once, however often this is called until the next frame. */
   draw() {
+    this.#frame ??= requestAnimationFrame(() => {
+      this.#frame = null;
+      this.#paint();
+    });
+  }
+
+  #paint() {
     const { width, height } = this.element.getBoundingClientRect();
     if (!this.#study || !width) return;
     const ratio = devicePixelRatio || 1;
@@ -91,12 +100,6 @@ export class Chart {
   #position(event) {
     const box = this.canvas.getBoundingClientRect();
     return [event.clientX - box.left, event.clientY - box.top];
-  }
-
-  /** Where a trial is in the chart, in pixels; for tests. */
-  locate(number) {
-    const { x, y } = this.#plot.points.find((point) => point.trial.number === number);
-    return [x, y];
   }
 
   #listen() {

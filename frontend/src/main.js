@@ -84,6 +84,7 @@ class Page {
   }
 
   async start() {
+    this.overview.state.textContent = "reading the study …";
     this.receive(await this.store.load());
     requestAnimationFrame(() => requestAnimationFrame(() => performance.mark("shown")));
     if (this.store.isServed) {

@@ -82,6 +82,9 @@ export class TrialView {
     if (trial.prompt_tokens) facts.push(`${formatCount(trial.prompt_tokens)} + ${formatCount(trial.completion_tokens)} tokens`);
     if (trial.cost > 0) facts.push(`cost ${formatNumber(trial.cost, 3)}`);
     if (detail.images) facts.push(`${plural(detail.images, "image")} among its artifacts`);
+    const elsewhere = this.store.isServed
+      ? [facts.length ? " · " : "", el("a", { href: `${this.store.dashboard}/trials?numbers=${trial.number}` }, "in optuna-dashboard")]
+      : [];
     return el(
       "div",
       { class: "head" },
@@ -96,7 +99,7 @@ export class TrialView {
         el("button", { type: "button", title: "previous in the list (k)", onclick: () => this.step(-1) }, "↑"),
       ),
       el("p", { class: "origin" }, el("span", { class: `swatch s${this.swatch(trial.by)}` }), origin),
-      el("p", { class: "dim" }, facts.join(" · ")),
+      el("p", { class: "dim" }, facts.join(" · "), elsewhere),
       children.length
         ? el("p", { class: "dim" }, "led to ", children.slice(0, 12).flatMap((n, i) => [i ? ", " : "", this.#link(n)]),
           children.length > 12 ? ` and ${children.length - 12} more` : "")

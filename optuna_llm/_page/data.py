@@ -80,9 +80,7 @@ class PageData:
             known = int(number) if epoch == self._epoch and number.isdecimal() else 0
             if known == self._version:
                 return None
-            rows = [
-                row for row, v in zip(self._rows, self._versions, strict=True) if v > known
-            ]
+            rows = [row for row, v in zip(self._rows, self._versions, strict=True) if v > known]
             return (
                 f'{{"version":"{self._epoch}-{self._version}","whole":{str(not known).lower()},'
                 f'"study":{self._overview},"trials":[{",".join(rows)}]}}'
@@ -93,10 +91,16 @@ class PageData:
         trials, texts = self._read()
         return [describe_trial(trial, texts) for trial in trials]
 
-    def describe_trial(self, number: int) -> dict[str, Any] | None:
-        """All of one trial; None if there is none of this number."""
+    def describe_trial(self, number: int) -> dict[str, Any]:
+        """All of one trial.
+
+        Raises:
+            KeyError: If there is none of this number.
+        """
         trials, texts = self._read()
-        return describe_trial(trials[number], texts) if number < len(trials) else None
+        if not 0 <= number < len(trials):
+            raise KeyError(number)
+        return describe_trial(trials[number], texts)
 
     def search(self, query: str) -> list[int]:
         """Numbers of the trials that contain all words of a query in what was said of them."""

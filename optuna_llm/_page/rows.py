@@ -77,7 +77,6 @@ def describe_trial(trial: FrozenTrial, declared: Sequence[str]) -> dict[str, Any
     reported = sorted(trial.intermediate_values.items())
     return {
         "number": trial.number,
-        "id": trial._trial_id,
         "texts": stored.read_texts(trial, declared),
         "rationale": provenance.rationale,
         "feedback": stored.read_feedback(trial),
@@ -105,9 +104,7 @@ def matches(trial: FrozenTrial, words: Sequence[str], declared: Sequence[str]) -
     return all(word in content for word in words)
 
 
-def describe_cost(
-    cost: TrialCost, prices: Prices | Mapping[str, Prices] | None
-) -> dict[str, Any]:
+def describe_cost(cost: TrialCost, prices: Prices | Mapping[str, Prices] | None) -> dict[str, Any]:
     """What proposals have cost: in tokens and seconds, and in money where the price is known."""
     money: float | None
     try:

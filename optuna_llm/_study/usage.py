@@ -152,9 +152,7 @@ def read_trial_costs(trials: Sequence[FrozenTrial]) -> list[TrialCost]:
     return [cost for cost in costs if cost is not None]
 
 
-def read_trial_cost(
-    trial: FrozenTrial, trials: Sequence[FrozenTrial]
-) -> TrialCost | None:
+def read_trial_cost(trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> TrialCost | None:
     """The cost of one trial among all of its study; None where it has none of its own."""
     provenance = stored.read_provenance(trial)
     if provenance.usage is None:
