@@ -16,10 +16,11 @@ from optuna.trial import TrialState
 
 
 BEGIN = datetime(2026, 3, 1, 9)
-WORDS = (
-    "margin edge step radius hull swap cool greedy anneal shift grid cell corner packed outer "
-    "inner gap slack solve bound wave batch prune order score"
-).split()
+WORDS = [
+    *["margin", "edge", "step", "radius", "hull", "swap", "cool", "greedy", "anneal"],
+    *["shift", "grid", "cell", "corner", "packed", "outer", "inner", "gap", "slack"],
+    *["solve", "bound", "wave", "batch", "prune", "order", "score"],
+]
 
 
 def make_line(random_: random.Random) -> str:

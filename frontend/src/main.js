@@ -68,7 +68,7 @@ class Page {
 
   #press(event) {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
-    if (event.target.matches("input, select, textarea")) {
+    if (event.target.matches("input, textarea")) {
       if (event.key === "Escape") event.target.blur();
       return;
     }

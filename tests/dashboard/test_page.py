@@ -1,0 +1,356 @@
+"""The study page in a browser, as a person uses it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+import os
+from pathlib import Path
+import runpy
+from typing import Any
+
+from browser import open_browser
+from browser import Page
+from browser import serve
+import optuna
+from optuna.trial import TrialState
+from page_studies import make_front_study
+from page_studies import make_hostile_study
+from page_studies import make_large_study
+import pytest
+from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.ui import WebDriverWait
+from test_dashboard import Beacon
+from test_dashboard import work
+
+from optuna_llm import get_texts
+from optuna_llm import Prices
+from optuna_llm.dashboard import write_report
+from optuna_llm.visualization import show
+
+
+pytestmark = pytest.mark.slow
+
+TESTS = Path(__file__).parents[1]
+PRICES = Prices(prompt=1, completion=5, cached=0.1)
+FIND_TRIAL = """
+// Where a click would choose a trial other than the one that is shown.
+const canvas = document.querySelector("canvas"), box = canvas.getBoundingClientRect();
+for (let y = 20; y < box.height - 70; y += 6) {
+  for (let x = 70; x < box.width / 2; x += 6) {
+    const [clientX, clientY] = [box.left + x, box.top + y];
+    canvas.dispatchEvent(new PointerEvent("pointermove", {clientX, clientY}));
+    if (!canvas.classList.contains("hit")) continue;
+    const number = Number(/Trial (\\d+)/.exec(document.querySelector(".tip").innerText)[1]);
+    if (number !== arguments[0]) return [x - box.width / 2, y - box.height / 2, number];
+  }
+}
+"""
+FIND_PALE = """
+// Words whose contrast to what is behind them is below that of WCAG AA.
+const parse = (color) => color.match(/[\\d.]+/g).map(Number);
+const luminance = ([r, g, b]) => [r, g, b].map((c) => c / 255)
+  .map((c) => (c <= 0.03928 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4))
+  .reduce((sum, c, i) => sum + c * [0.2126, 0.7152, 0.0722][i], 0);
+const behind = (element) => {
+  for (let e = element; e; e = e.parentElement) {
+    const color = parse(getComputedStyle(e).backgroundColor);
+    if (color.length < 4 || color[3] > 0) return color;
+  }
+  return [255, 255, 255];
+};
+const pale = [];
+for (const element of document.querySelectorAll("body *")) {
+  const words = [...element.childNodes].filter((n) => n.nodeType === 3 && n.data.trim());
+  if (!words.length || !element.checkVisibility()) continue;
+  const [a, b] = [parse(getComputedStyle(element).color), behind(element)].map(luminance);
+  const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+  if (ratio < 4.5) pale.push([words[0].data, ratio]);
+}
+return pale;
+"""
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+    with open_browser(tmp_path_factory.mktemp("profile")) as browser:
+        yield Page(browser)
+
+
+@pytest.fixture(scope="module")
+def quickstart(tmp_path_factory: pytest.TempPathFactory) -> optuna.Study:
+    """The quickstart's study, made once."""
+    storage = f"sqlite:///{tmp_path_factory.mktemp('study')}/quickstart.db"
+    os.environ.pop("OPTUNA_LLM_MODEL", None)
+    study = runpy.run_path(str(TESTS.parent / "examples" / "quickstart.py"))["main"](storage)
+    assert isinstance(study, optuna.Study)
+    return study
+
+
+def resize(page: Page, width: int, height: int = 1_000, scheme: str = "light") -> None:
+    size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500}
+    page.browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    features = [{"name": "prefers-color-scheme", "value": scheme}]
+    page.browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+
+
+def open_page(page: Page, address: str, hash_: str = "") -> None:
+    """Open a study page anew, until it shows a trial."""
+    page.open("about:blank")
+    page.open(f"{address}{hash_}")
+    page.wait_for(".trial[data-number]")
+
+
+def wait_for_trial(page: Page, number: int, against: int | None = None) -> None:
+    other = "" if against is None else f"[data-against='{against}']"
+    page.wait_for(f".trial[data-number='{number}']{other}")
+
+
+def shown_trial(page: Page) -> int:
+    return int(page.find(".trial")[0].get_attribute("data-number"))
+
+
+def press(page: Page, key: str) -> None:
+    ActionChains(page.browser).send_keys(key).perform()
+
+
+def list_shown(page: Page) -> list[int]:
+    script = "return [...document.querySelectorAll('.trials button')].map(b => +b.dataset.number)"
+    return list(page.browser.execute_script(script))
+
+
+def wait_for_list(page: Page, numbers: list[int]) -> None:
+    WebDriverWait(page.browser, 60).until(lambda _: list_shown(page) == numbers)
+
+
+def choose(page: Page, label: str, value: str) -> None:
+    [option] = page.find(f"select[aria-label='{label}'] option[value='{value}']")
+    option.click()
+
+
+def test_the_quickstart_can_be_read(page: Page, quickstart: optuna.Study, tmp_path: Path) -> None:
+    write_report(quickstart, tmp_path / "report.html", prices=PRICES)
+    kept = TESTS / "pictures" if os.environ.get("UPDATE_PICTURES") else tmp_path
+    best = quickstart.best_trial
+    for width, scheme in ((1_400, "light"), (1_400, "dark"), (390, "light")):
+        resize(page, width, scheme=scheme)
+        open_page(page, (tmp_path / "report.html").as_uri())
+        assert shown_trial(page) == best.number
+        said = page.text
+        assert f"{best.value:.6g}" in said
+        assert f"{len(quickstart.trials)}" in said
+        assert "unknown" not in said
+        assert page.browser.execute_script(FIND_PALE) == []
+        assert page.excess_width <= 0
+        assert page.browser.save_screenshot(str(kept / f"page-{width}-{scheme}.png"))
+    assert page.browser.get_log("browser") == []
+
+
+def test_the_best_text_is_compared_with_the_first(
+    page: Page, quickstart: optuna.Study, tmp_path: Path
+) -> None:
+    write_report(quickstart, tmp_path / "report.html", prices=PRICES)
+    resize(page, 1_400)
+    open_page(page, (tmp_path / "report.html").as_uri())
+    best = quickstart.best_trial
+    wait_for_trial(page, best.number, 0)
+    before, after = get_texts(quickstart.trials[0])["code"], get_texts(best)["code"]
+    if before != after:
+        marked = page.wait_for(".trial ins, .trial del, tr.added, tr.removed")
+        assert marked
+    page.find("button.whole")[0].click()
+    script = "return [...document.querySelectorAll('.diff .code')].map(e => e.textContent)"
+    assert page.browser.execute_script(script) == after.removesuffix("\n").split("\n")
+    page.find("button.sides")[0].click()
+    [table] = page.find("table.diff")
+    assert "sides" in table.get_attribute("class") or before == after
+
+
+def test_a_click_in_the_chart_opens_a_trial_and_the_address_leads_back_to_it(
+    page: Page, tmp_path: Path
+) -> None:
+    study = make_large_study(40)
+    write_report(study, tmp_path / "report.html", prices=PRICES)
+    address = (tmp_path / "report.html").as_uri()
+    resize(page, 1_400)
+    open_page(page, address)
+    x, y, number = page.browser.execute_script(FIND_TRIAL, shown_trial(page))
+    [canvas] = page.find("canvas")
+    ActionChains(page.browser).move_to_element_with_offset(canvas, x, y).click().perform()
+    wait_for_trial(page, number)
+    link = page.browser.current_url
+    assert link.endswith(f"#trial={number}")
+    page.browser.back()
+    wait_for_trial(page, study.best_trial.number)
+    open_page(page, address, f"#trial={number}&against=1")
+    wait_for_trial(page, number, 1)
+    # By the field that asks for any other trial.
+    page.find("select[aria-label='Compare with'] option[value='?']")[0].click()
+    page.find(".compare input")[0].send_keys("3" + Keys.ENTER)
+    wait_for_trial(page, number, 3)
+    assert page.browser.current_url.endswith(f"#trial={number}&against=3")
+    open_page(page, address, "#trial=4000&against=<b>")
+    assert "There is no trial 4000." in page.text
+
+
+def test_keys_and_filters_lead_through_the_trials(page: Page, tmp_path: Path) -> None:
+    study = make_large_study(60)
+    write_report(study, tmp_path / "report.html", prices=PRICES)
+    resize(page, 1_400)
+    open_page(page, (tmp_path / "report.html").as_uri(), "#trial=30")
+    for key, number in (("j", 29), ("j", 28), ("k", 29)):
+        press(page, key)
+        wait_for_trial(page, number)
+    failed = [t.number for t in study.trials if t.state == TrialState.FAIL]
+    choose(page, "Show", "failed")
+    wait_for_list(page, failed[::-1])
+    choose(page, "Show", "all")
+    choose(page, "Order", "best")
+    wait_for(page, lambda: list_shown(page)[0] == study.best_trial.number)
+    choose(page, "Order", "oldest")
+    press(page, "/")
+    press(page, "UNUSED hull'")
+    word = [t.number for t in study.trials if "'hull'" in t.user_attrs["feedback"]]
+    rationale = [t.number for t in study.trials if told(t, "unused")]
+    wait_for_list(page, [n for n in word if n in rationale])
+    page.find("input[type=search]")[0].clear()
+    press(page, "#17")
+    wait_for_list(page, [17])
+    press(page, Keys.ESCAPE)
+    press(page, "d")
+    wait_for(page, lambda: page.find("button.sides[aria-pressed=true]"))
+    page.find("input[type=search]")[0].clear()
+    page.find("input[type=search]")[0].send_keys(" ")
+    base = [t.number for t in study.trials if t.user_attrs["llm:proposal"]["source"] != "model"]
+    [legend] = [b for b in page.find(".legend button") if b.text.startswith("model")]
+    legend.click()
+    wait_for_list(page, base)
+
+
+def told(trial: Any, word: str) -> bool:
+    return word in trial.user_attrs["llm:proposal"].get("rationale", "")
+
+
+def wait_for(page: Page, find: Any) -> None:
+    WebDriverWait(page.browser, 60).until(lambda _: find())
+
+
+def test_the_chart_has_other_axes_and_zooms(page: Page, tmp_path: Path) -> None:
+    study = make_large_study(60)
+    write_report(study, tmp_path / "report.html", prices=PRICES)
+    resize(page, 1_400)
+    open_page(page, (tmp_path / "report.html").as_uri())
+    look = "return document.querySelector('canvas').toDataURL()"
+    pictures = {page.browser.execute_script(look)}
+    for axis in ("cost", "tokens", "time", "param:cooling", "trial"):
+        choose(page, "Horizontal axis", axis)
+        if axis != "trial":
+            wait_for(page, lambda: page.browser.execute_script(look) not in pictures)
+            pictures.add(page.browser.execute_script(look))
+    for words in ("Zoom in", "Zoom in"):
+        page.find(f"button[aria-label='{words}']")[0].click()
+        wait_for(page, lambda: page.browser.execute_script(look) not in pictures)
+        pictures.add(page.browser.execute_script(look))
+
+
+def test_new_trials_of_two_workers_appear_without_a_reload(page: Page, tmp_path: Path) -> None:
+    storage = f"sqlite:///{tmp_path}/running.db"
+    study = optuna.create_study(study_name="s", storage=storage)
+    resize(page, 1_400)
+    with serve(storage) as url:
+        address = url.replace("/dashboard", f"/llm/studies/{study._study_id}")
+        page.open(address)
+        page.wait_for_text("No trial has begun yet.")
+        page.browser.execute_script("window.stayed = true")
+        with work(storage, "a"), work(storage, "b"):
+            wait_for(page, lambda: len(list_shown(page)) >= 6)
+            page.wait_for_text("2 running")
+            shown = len(list_shown(page))
+            wait_for(page, lambda: len(list_shown(page)) > shown)
+            page.wait_for(".trial ins, .trial tr.added")
+            page.browser.save_screenshot(str(tmp_path / "running.png"))
+        assert page.browser.execute_script("return window.stayed")
+        assert page.text.count("live") == 1
+    page.wait_for_text("no answer from the server")
+
+
+def test_two_thousand_trials_stay_at_hand(page: Page, tmp_path: Path) -> None:
+    study = make_large_study(2_000)
+    write_report(study, tmp_path / "report.html", prices=PRICES)
+    resize(page, 1_400)
+    open_page(page, (tmp_path / "report.html").as_uri())
+    assert shown_trial(page) == study.best_trial.number
+    assert len(list_shown(page)) <= 200
+    page.browser.execute_script("location.hash = '#trial=700'")
+    wait_for_trial(page, 700)
+    assert 700 in list_shown(page)
+    press(page, "j")
+    wait_for_trial(page, 699)
+
+
+def test_a_front_and_what_violates_constraints_are_shown(page: Page, tmp_path: Path) -> None:
+    study = make_front_study()
+    write_report(study, tmp_path / "report.html")
+    resize(page, 1_400)
+    open_page(page, (tmp_path / "report.html").as_uri())
+    best = {trial.number for trial in study.best_trials}
+    assert f"{len(best)} trials" in page.text
+    assert shown_trial(page) in best
+    infeasible = [t.number for t in study.trials if t.system_attrs["constraints"][0] > 0]
+    choose(page, "Show", "infeasible")
+    wait_for_list(page, infeasible[::-1])
+    page.find(".trials button")[0].click()
+    wait_for_trial(page, infeasible[-1])
+    assert "Infeasible. Constraints" in page.text
+    # Dominance as the page reckons it is that of Optuna.
+    choose(page, "Show", "steps")
+    front = "return [...document.querySelectorAll('.value.step')].map(e => e.textContent).length"
+    choose(page, "Show", "all")
+    assert page.browser.execute_script(front) == len(best)
+    page.browser.save_screenshot(str(tmp_path / "front.png"))
+
+
+@pytest.mark.parametrize("kind", ["file", "server", "notebook"])
+def test_hostile_texts_are_shown_and_nothing_else(page: Page, tmp_path: Path, kind: str) -> None:
+    beacon = Beacon()
+    resize(page, 1_400)
+    if kind == "server":
+        storage = f"sqlite:///{tmp_path}/hostile.db"
+        study = make_hostile_study(beacon.url, storage)
+        with serve(storage) as url:
+            address = url.replace("/dashboard", f"/llm/studies/{study._study_id}")
+            look_at_all(page, address)
+    else:
+        study = make_hostile_study(beacon.url)
+        write_report(study, tmp_path / "report.html")
+        if kind == "notebook":
+            notebook = f"<!doctype html><body>{show(study)._repr_html_()}"
+            (tmp_path / "report.html").write_text(notebook, "utf-8")
+        look_at_all(page, (tmp_path / "report.html").as_uri(), is_framed=kind == "notebook")
+    assert page.browser.get_log("browser") == []
+    assert beacon.hits == []
+
+
+def look_at_all(page: Page, address: str, is_framed: bool = False) -> None:
+    """Go through all trials in all views, and hover over what can be hovered over."""
+    page.open("about:blank")
+    page.open(address)
+    if is_framed:
+        page.browser.switch_to.frame(page.wait_for("iframe")[0])
+    page.wait_for(".trial[data-number]")
+    for item in range(6):
+        page.find(".trials button")[item].click()
+        wait_for_trial(page, 5 - item)
+        said = page.text
+        assert said.count("<script>fetch(") > 5
+        assert "\\u{202e}" in said
+        for view in ("sides", "whole", "inline"):
+            for button in page.find(f"button.{view}"):
+                button.click()
+    # One that cannot be seen may be in the text of an option.
+    assert not page.browser.execute_script("return document.body.dataset.hacked")
+    assert not page.find("main img, main iframe, main svg, header img, [onerror], [onmouseover]")
+    assert page.browser.execute_script(
+        "return document.querySelectorAll('script:not([type])').length <= 1"
+    )
+    page.browser.switch_to.default_content()
