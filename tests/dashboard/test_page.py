@@ -189,8 +189,9 @@ def test_a_click_in_the_chart_opens_a_trial_and_the_address_leads_back_to_it(
     page.find(".compare input")[0].send_keys("3" + Keys.ENTER)
     wait_for_trial(page, number, 3)
     assert page.browser.current_url.endswith(f"#trial={number}&against=3")
-    open_page(page, address, "#trial=4000&against=<b>")
-    assert "There is no trial 4000." in page.text
+    page.open("about:blank")
+    page.open(f"{address}#trial=4000&against=<b>")
+    page.wait_for_text("There is no trial 4000.")
 
 
 def test_keys_and_filters_lead_through_the_trials(page: Page, tmp_path: Path) -> None:
