@@ -2,10 +2,10 @@
 
 For a study of 2,000 trials with texts of 5 kB on SQLite: seconds from the address to the drawn
 page in Chromium, served (once before, then the median of 5) and as a file, beside the page of
-optuna-dashboard for the same study until its first plot is drawn; milliseconds from a click on a trial not seen
-before to its text with its difference (median and largest of 20); the share of a core that the
-server takes for 20 pages that poll while a trial ends every second; and the size of the file for
-200 trials. Run it by hand:
+optuna-dashboard for the same study until its first plot is drawn; milliseconds from a click on a
+trial not seen before to its text with its difference (median and largest of 20); the share of a
+core that the server takes for 20 pages that poll while a trial ends every second; and the size of
+the file for 200 trials. Run it by hand:
 
     python tests/benchmarks/page.py
 """
