@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from optuna_llm.models import OfflineModel
     from optuna_llm.models import OpenAIModel
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "ChatModel",

@@ -16,7 +16,7 @@ import optuna_llm
 PACKAGE = Path(optuna_llm.__file__).parent
 # The rooms of the house: each imports only from those above it in this list.
 ROOMS = [
-    {"_errors", "_images", "_logging", "_cancellation", "_mistakes"},
+    {"_errors", "_images", "_logging", "_cancellation", "_lines", "_mistakes"},
     {"_quoting", "_processes", "_secrets"},
     {"_records"},
     {"_study"},

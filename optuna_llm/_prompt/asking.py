@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TypeAlias
 
 from optuna.study import StudyDirection
+from optuna.trial import TrialState
 
 from optuna_llm._prompt.blocks import cut_words
 from optuna_llm._prompt.blocks import write_numbers
@@ -21,7 +22,7 @@ from optuna_llm._study.snapshot import StudySnapshot
 
 
 Locator: TypeAlias = Callable[[TrialRecord, str, str], int | None]
-"""Number of the trial in whose block a trial's text of a name stands whole, as it is fenced."""
+"""Number of the trial in whose block a trial's text of a name stands, told in these words."""
 
 _MAX_REPLY = 1_500
 _MAX_DIRECTIONS = 8
@@ -57,6 +58,7 @@ def render_request(
     lines += _render_ways_out(snapshot, request)
     for parameter in problem.texts:
         lines += _render_start(parameter, request, locate)
+        lines += _render_failed(parameter.name, snapshot, room, locate)
     if request.fixed or request.given:
         lines.append("The user has set a part of this trial, which stays as it is:")
     if request.fixed:
@@ -89,16 +91,20 @@ def _render_aim(snapshot: StudySnapshot, request: Request) -> str:
     if not request.leaders:
         return "; no trial is complete yet."
     objectives = request.problem.objectives
+    if request.leaders[-1].violation:
+        return ": one that is feasible, which none is yet."
     if len(objectives) > 1:
         return ": one that none of those above beats in every objective."
     best = request.leaders[-1]
+    if _is_done(snapshot, request):
+        return f"; none can be better than trial {best.number}."
     if request.target is None or best.values is None:
         return f", to beat trial {best.number}."
     ((name, direction),) = objectives
     digits = digits_to_tell([*best.values, request.target], least=3)
     or_better = "or more" if direction == StudyDirection.MAXIMIZE else "or less"
     aim = f"{one_line(name)} {request.target:.{digits}g} {or_better}"
-    return f", to beat trial {best.number}: aim at {aim}, a step like those between the best."
+    return f", to beat trial {best.number}: aim at {aim}, going by the last gains."
 
 
 def _render_facts(snapshot: StudySnapshot, request: Request) -> list[str]:
@@ -132,13 +138,20 @@ def _render_ways_out(snapshot: StudySnapshot, request: Request) -> list[str]:
                 f"Trials {names} differ by no more than noise. To measure one of them again in "
                 f'place of new values, answer with a rationale and <repeat trial="{rivals[0]}"/>.'
             )
-    is_done = best and best[0].values == (snapshot.facts.best_possible,)
-    if request.in_vain or is_done or len(snapshot.complete) >= _ENOUGH:
+    # Nobody else can write a text, so that a pass helps nobody there.
+    is_reason = request.in_vain or _is_done(snapshot, request)
+    if not request.problem.texts and (is_reason or len(snapshot.complete) >= _ENOUGH):
         lines.append(
             "If you are sure that nothing is left to gain, you may answer <pass>why</pass> in "
             "place of the form above."
         )
     return lines
+
+
+def _is_done(snapshot: StudySnapshot, request: Request) -> bool:
+    """Whether the best value is the best possible one."""
+    best = request.leaders[-1:]
+    return bool(best) and best[0].values == (snapshot.facts.best_possible,)
 
 
 def _is_within(record: TrialRecord, best: TrialRecord, distance: float) -> bool:
@@ -194,6 +207,24 @@ def _render_start(parameter: TextParameter, request: Request, locate: Locator) -
             f"to beat trial {best}.{other}"
         )
     return lines
+
+
+def _render_failed(name: str, snapshot: StudySnapshot, room: int, locate: Locator) -> list[str]:
+    """The model's last text if it has failed and the history has only a part of it.
+
+    It may need but a small repair. The next prompt is without it.
+    """
+    last = snapshot.finished[-1] if snapshot.finished else None
+    if last is None or last.state != TrialState.FAIL or name not in last.texts:
+        return []
+    text = clean_text(last.texts.get(name, ""))
+    fenced = fence_text(text)
+    is_known = any(
+        locate(last, name, words) is not None for words in (fenced, f"{name}, changes to trial")
+    )
+    if not text or is_known or len(fenced) > room // 4:
+        return []
+    return [f'Trial {last.number} failed. If it is worth a repair: its "{name}" is\n{fenced}']
 
 
 def _render_reason(reason: str, room: int) -> str:

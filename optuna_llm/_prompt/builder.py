@@ -36,6 +36,9 @@ _HISTORY_SHARE = 11
 _LEAST_HISTORY = 6_000
 """How many characters it may take even if that is more, as far as there is room."""
 
+_TEXT_SHARE = 2
+"""What part of the longest text it may take in any case."""
+
 _CUT_SHARE = 3
 """To how many tenths of that it is cut: each cut costs what a provider has cached."""
 
@@ -132,7 +135,9 @@ class PromptBuilder:
 
     def _fill(self, snapshot: StudySnapshot, request: Request, transcript: Transcript) -> Prompt:
         system = render_system(request.problem, self._templates.system)
-        size = self._measure(snapshot)
+        longest = _find_longest(snapshot)
+        size = self._max_tokens or USUAL_PROMPT_TOKENS + longest
+        size *= CHARACTERS_PER_TOKEN
         room = size - len(system)
         page = Page(snapshot, request, transcript, self._templates, room)
         # What stands in full in the transcript need not stand in the request, but how much of the
@@ -147,6 +152,9 @@ class PromptBuilder:
             )
         usual = self._max_tokens or USUAL_PROMPT_TOKENS
         share = max(usual * CHARACTERS_PER_TOKEN // _HISTORY_SHARE, _LEAST_HISTORY)
+        if self._max_tokens is None:
+            # What is said of a long text is cheap beside the text.
+            share = max(share, longest // _TEXT_SHARE)
         asks = self._grow(page, room - reserved, share)
         user = page.fill(str(transcript), asks_insights=asks)
         images = tuple(request.images)
@@ -180,10 +188,8 @@ class PromptBuilder:
             return False
         return len(text) > usual
 
-    def _measure(self, snapshot: StudySnapshot) -> int:
-        """Size of a prompt in characters."""
-        if self._max_tokens is not None:
-            return self._max_tokens * CHARACTERS_PER_TOKEN
-        initial = (len(text.initial or "") for text in snapshot.texts.values())
-        longest = max([*snapshot.longest.values(), *initial], default=0)
-        return USUAL_PROMPT_TOKENS * CHARACTERS_PER_TOKEN + 4 * longest
+
+def _find_longest(snapshot: StudySnapshot) -> int:
+    """Length of the longest text in characters."""
+    initial = (len(text.initial or "") for text in snapshot.texts.values())
+    return max([*snapshot.longest.values(), *initial], default=0)

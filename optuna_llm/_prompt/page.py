@@ -171,6 +171,8 @@ class Page:
         title = "The best trials, the best last"
         if not is_one:
             title = "Trials that no other beats in every objective"
+        if leaders[-1].violation:
+            title = "No trial is feasible yet; those that come nearest, the nearest last"
         lines = [f"# {title}", ""]
         for leader in leaders:
             infeasible = ", infeasible" if leader.violation else ""

@@ -29,9 +29,9 @@ so far: explore while many trials are left, refine when few are. Do not repeat a
 _RATIONALE = "one sentence, at most 30 words: what you change and what you expect of it"
 
 _EDITING = [
-    "<edit> holds one block or several. The lines to find must be whole lines that stand in that",
-    "text exactly once, as it is before any edit; take as few as that needs. Blocks must not",
-    "overlap: make two that would into one.",
+    "<edit> holds one block or several. The lines to find are whole lines which, taken together,",
+    "stand in that text exactly once, as it is before any edit; take as few as that needs. Blocks",
+    "must not overlap: make one of two that would.",
 ]
 
 _DATA = """\

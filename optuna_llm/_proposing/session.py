@@ -109,16 +109,19 @@ class StudySession:
         self._ahead.enter(trial)
         snapshot = self._look(study)
         request = self._make_request(snapshot, trial, space)
+        texts = request.given
         if _is_worth_asking(snapshot, request.problem):
             outcome = self._ask(study, trial, snapshot, request)
             if not isinstance(outcome.result, Proposal):
                 outcome = self._stand_in(snapshot, request, base, outcome)
         else:
             outcome = base.propose(snapshot, request, _accept)
-            if _find_new_texts(snapshot, trial.number):
+            if new := _find_new_texts(snapshot, trial.number):
                 outcome = replace(outcome, source="initial")
+                initial = {n: t.initial for n, t in snapshot.texts.items() if n in new}
+                texts = {**{n: t for n, t in initial.items() if t is not None}, **texts}
         if outcome.source != "model" or not isinstance(outcome.result, Proposal):
-            self._store.record(study, trial, outcome)
+            self._store.record(study, trial, outcome, texts)
         return outcome
 
     def _ask(

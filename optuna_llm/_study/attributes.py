@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Collection
-from collections.abc import Iterable
-from collections.abc import Iterator
 from collections.abc import Mapping
 from dataclasses import dataclass
+from dataclasses import field
 import itertools
 import json
 import re
@@ -40,10 +39,9 @@ FEEDBACK = "feedback"
 PREFIX = "llm:"
 
 PROPOSAL = "llm:proposal"
-TEXTS = "llm:texts"
 IMAGES = "llm:images"
 _RELATIVE = "llm:text:"
-_TRIAL_KEYS = (PROPOSAL, TEXTS, IMAGES)
+_TRIAL_KEYS = (PROPOSAL, IMAGES)
 """The keys of a trial under our prefix, or what they begin with if they end in a colon."""
 
 MAX_BYTES = 60_000
@@ -85,6 +83,8 @@ class Provenance:
         error: Why the model's proposal was not used.
         claim: Digest of the proposed values, by which workers find duplicates while they are
             being proposed.
+        texts: Number of pieces of each text that the trial has, or gets if its objective asks
+            for it.
     """
 
     source: Source | None = None
@@ -94,6 +94,7 @@ class Provenance:
     usage: Usage | None = None
     error: str = ""
     claim: str | None = None
+    texts: Mapping[str, int] = field(default_factory=dict)
 
 
 def check_text_name(name: str) -> None:
@@ -142,18 +143,19 @@ def fit_attribute(text: str) -> str:
 # Texts
 
 
-def text_attributes(texts: Mapping[str, str], trial: HasAttributes) -> dict[str, Any]:
-    """The user attributes that add texts to a trial: their pieces, then the list of its texts."""
-    attributes: dict[str, Any] = {}
-    counts = _read_counts(trial)
-    for name, text in texts.items():
-        pieces = _split(text)
-        # The first piece last: where it is, the text is whole, even if its process died before
-        # it could add it to the list.
-        keyed = [(_piece_key(name, i), piece) for i, piece in enumerate(pieces)]
-        attributes |= dict(reversed(keyed))
-        counts[name] = len(pieces)
-    return attributes | {TEXTS: counts}
+def split_text(name: str, text: str) -> dict[str, str]:
+    """The user attributes that hold a text, in the order in which they have to be written.
+
+    The first piece comes last: where it is, the text is whole, even if its process has died. The
+    number of pieces has to be stored before.
+    """
+    keyed = [(_piece_key(name, i), piece) for i, piece in enumerate(_split(text))]
+    return dict(reversed(keyed))
+
+
+def count_pieces(texts: Mapping[str, str]) -> dict[str, int]:
+    """In how many pieces each text is stored."""
+    return {name: len(_split(text)) for name, text in texts.items()}
 
 
 def read_texts(trial: HasAttributes, declared: Collection[str] = ()) -> dict[str, str]:
@@ -166,36 +168,38 @@ def read_texts(trial: HasAttributes, declared: Collection[str] = ()) -> dict[str
     """
     texts = {}
     for name, count in _read_counts(trial).items():
-        keys = (_piece_key(name, i) for i in range(count))
-        pieces = list(_take_pieces(trial, keys))
+        if trial.user_attrs.get(name) is None:
+            continue  # The objective has not asked for it, or not yet.
+        pieces = _take_pieces(trial, name, count)
         if len(pieces) == count:
-            texts[name] = "".join(pieces)
+            texts[name] = "".join(pieces.values())
         else:
             _skip(trial, name)
     for name in declared:
-        if name not in texts and (given := read_given_text(trial, name)) is not None:
-            texts[name] = given
+        if name not in texts and (pieces := read_given_pieces(trial, name)):
+            texts[name] = "".join(pieces.values())
     return texts
 
 
-def read_given_text(trial: HasAttributes, name: str) -> str | None:
-    """The text stored under a name that is not in the list of texts; None if there is none.
+def read_given_pieces(trial: HasAttributes, name: str) -> dict[str, str]:
+    """The pieces of a text that was stored by hand, by key; empty if there is none.
 
-    A user or a process that died has put it there; the retry of a stale trial has it too.
+    Nothing tells how many there are, so it takes all that are there.
     """
-    given = trial.user_attrs.get(name)
-    if given is None:
-        return None
-    if not isinstance(given, str):
+    if name in _read_counts(trial):
+        return {}
+    pieces = _take_pieces(trial, name, _MAX_PIECES)
+    if not pieces and trial.user_attrs.get(name) is not None:
         _skip(trial, name)
-        return None
-    return "".join(_take_pieces(trial, (_piece_key(name, i) for i in itertools.count())))
+    return pieces
 
 
-def _take_pieces(trial: HasAttributes, keys: Iterable[str]) -> Iterator[str]:
-    """The strings stored under the keys, up to the first key without one."""
-    stored: Iterator[Any] = (trial.user_attrs.get(key) for key in keys)
-    return itertools.takewhile(is_string, stored)
+def _take_pieces(trial: HasAttributes, name: str, count: int) -> dict[str, str]:
+    """At most so many pieces of a text, by key, up to the first that is missing or no string."""
+    attributes = trial.user_attrs
+    keys = (_piece_key(name, i) for i in range(count))
+    present = itertools.takewhile(lambda key: is_string(attributes.get(key)), keys)
+    return {key: attributes[key] for key in present}
 
 
 def pack_texts(texts: Mapping[str, str]) -> dict[str, str]:
@@ -213,12 +217,13 @@ def unpack_text(params: Mapping[str, Any], name: str) -> str | None:
 
 
 def _read_counts(trial: HasAttributes) -> dict[str, int]:
-    """How many pieces each text of a trial has."""
-    counts = trial.user_attrs.get(TEXTS)
+    """How many pieces each text of a trial has, or is going to have."""
+    proposal = trial.user_attrs.get(PROPOSAL)
+    counts = proposal.get("texts") if isinstance(proposal, Mapping) else None
     if counts is None:
         return {}
     if not isinstance(counts, Mapping):
-        _skip(trial, TEXTS)
+        _skip(trial, f"{PROPOSAL}: texts")
         return {}
     known = {
         name: count
@@ -226,7 +231,7 @@ def _read_counts(trial: HasAttributes) -> dict[str, int]:
         if is_text_name(name) and is_count(count) and 0 < count <= _MAX_PIECES
     }
     if len(known) < len(counts):
-        _skip(trial, TEXTS)
+        _skip(trial, f"{PROPOSAL}: texts")
     return known
 
 
@@ -258,6 +263,7 @@ def provenance_attributes(provenance: Provenance) -> dict[str, Any]:
         "parent": provenance.parent,
         "model": provenance.model and shorten(provenance.model, _MAX_MODEL),
         "claim": provenance.claim,
+        "texts": dict(provenance.texts) or None,
         **write_usage(provenance.usage),
         "error": shorten(provenance.error, _MAX_ERROR) or None,
         "rationale": shorten(provenance.rationale, _MAX_RATIONALE) or None,
@@ -273,10 +279,10 @@ def read_provenance(trial: HasAttributes) -> Provenance:
     if not isinstance(stored, Mapping):
         _skip(trial, PROPOSAL)
         return Provenance()
-    known: dict[str, Any] = {}
+    known: dict[str, Any] = {"texts": _read_counts(trial)}
     usage: dict[str, Any] = {}
     for name, value in stored.items():
-        if value is None:
+        if value is None or name == "texts":
             continue
         if name in USAGE_FIELDS:
             usage[name] = value

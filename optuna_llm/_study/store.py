@@ -88,7 +88,13 @@ class StudyStore:
             return self._latest
 
     def record(
-        self, study: Study, trial: FrozenTrial, outcome: Outcome, *, claim: str | None = None
+        self,
+        study: Study,
+        trial: FrozenTrial,
+        outcome: Outcome,
+        texts: Mapping[str, str],
+        *,
+        claim: str | None = None,
     ) -> None:
         """Store where a running trial's values come from, and what they have cost.
 
@@ -96,6 +102,7 @@ class StudyStore:
             study: The study.
             trial: The trial, as Optuna has handed it to the sampler.
             outcome: What came of asking for its values.
+            texts: The texts that its objective gets if it asks for them.
             claim: Digest of its values.
         """
         if outcome.model and not self._knows_model:
@@ -103,10 +110,13 @@ class StudyStore:
             self._tell_model(study, outcome.model)
         result = outcome.result
         error = outcome.error or (str(result) if isinstance(result, LLMError) else "")
+        known = stored.read_provenance(trial)
         source: Source | None = outcome.source if isinstance(result, Proposal) else None
         if internals.read_fixed_params(trial) is not None:
             # Of a retried trial, who decided its values the first time.
-            source = stored.read_source(trial) or "user"
+            source = known.source or "user"
+        # A text that the trial has been given as an attribute may be in pieces of any size.
+        new = {name: text for name, text in texts.items() if name not in trial.user_attrs}
         provenance = stored.Provenance(
             source=source,
             rationale=result.rationale if isinstance(result, Proposal) else "",
@@ -114,7 +124,8 @@ class StudyStore:
             model=outcome.model,
             usage=outcome.usage if outcome.usage.calls or outcome.source == "model" else None,
             error=error,
-            claim=claim or stored.read_provenance(trial).claim,
+            claim=claim or known.claim,
+            texts={**known.texts, **stored.count_pieces(new)},
         )
         self._write(study, trial, stored.provenance_attributes(provenance))
 

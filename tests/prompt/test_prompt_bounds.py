@@ -46,8 +46,8 @@ def draw_trial(draw: Callable[..., object]) -> FrozenTrial:
         distributions=SPACE,
         user_attrs={
             "code": "".join(f"line {i}\n" for i in range(length)) or "one line",  # type: ignore[arg-type]
-            "llm:texts": {"code": 1},
-            "llm:proposal": {name: value for name, value in proposal.items() if value is not None},
+            "llm:proposal": {name: value for name, value in proposal.items() if value is not None}
+            | {"texts": {"code": 1}},
             "feedback": "said " * draw(st.integers(0, 400)),  # type: ignore[operator]
         },
     )
@@ -96,7 +96,8 @@ def test_the_middle_of_a_text_to_start_from_is_never_left_out() -> None:
     builder = PromptBuilder(max_tokens=2_000)
     history = History([("value", StudyDirection.MINIMIZE)])
     text = "".join(f"line {i}\n" for i in range(2_000))
-    trial = optuna.create_trial(value=1.0, user_attrs={"code": text, "llm:texts": {"code": 1}})
+    attributes = {"code": text, "llm:proposal": {"texts": {"code": 1}}}
+    trial = optuna.create_trial(value=1.0, user_attrs=attributes)
     history.update([trial], ["code"])
     snapshot = history.make_snapshot("", {"code": TextParameter("code", initial="start")})
     request = make_request(snapshot, make_problem(snapshot, space={}), 1, seed=0, taken={})
