@@ -19,9 +19,11 @@ export class Chart {
 
   constructor(select) {
     this.select = select;
-    this.canvas = el("canvas", { role: "img" });
+    // What a click changes is on a canvas of its own, so that the trials need not be drawn anew.
+    this.base = el("canvas", { "aria-hidden": "true" });
+    this.canvas = el("canvas", { class: "top", role: "img" });
     this.tip = el("div", { class: "tip", hidden: true });
-    this.element = el("div", { class: "chart" }, this.canvas, this.tip);
+    this.element = el("div", { class: "chart" }, this.base, this.canvas, this.tip);
     this.#listen();
     new ResizeObserver(() => this.draw()).observe(this.element);
     this.readTheme();
@@ -73,6 +75,12 @@ export class Chart {
     this.draw();
   }
 
+  /** Mark the selected trial, and the one that it is compared with. */
+  mark(selected, against) {
+    Object.assign(this.options, { selected, against });
+    if (this.#frame === null) this.#paintTop();
+  }
+
   /** Draw once, however often this is called until the next frame. */
   draw() {
     this.#frame ??= requestAnimationFrame(() => {
@@ -84,17 +92,17 @@ export class Chart {
   #paint() {
     const { width, height } = this.element.getBoundingClientRect();
     if (!this.#study || !width) return;
-    const ratio = devicePixelRatio || 1;
-    const size = [Math.round(width * ratio), Math.round(height * ratio)];
-    if (this.canvas.width !== size[0] || this.canvas.height !== size[1]) {
-      [this.canvas.width, this.canvas.height] = size;
-    }
-    const context = this.canvas.getContext("2d");
-    context.setTransform(ratio, 0, 0, ratio, 0, 0);
-    context.font = `12px ${getComputedStyle(document.body).fontFamily}`;
     const options = { ...this.options, zoom: this.#zoom, styles: this.styles, theme: this.#theme };
     this.#plot = new Plot(this.#study, width, height, options);
-    this.#plot.paint(context);
+    this.#plot.paint(prepare(this.base, width, height));
+    this.#paintTop();
+  }
+
+  #paintTop() {
+    if (!this.#plot) return null;
+    const context = prepare(this.canvas, this.#plot.width, this.#plot.height);
+    this.#plot.paintSelection(context, this.options.selected, this.options.against);
+    return context;
   }
 
   #position(event) {
@@ -110,6 +118,7 @@ export class Chart {
     canvas.addEventListener("pointermove", (event) => this.#move(event));
     canvas.addEventListener("pointerleave", () => {
       this.#drag = null;
+      this.#paintTop();
       this.#showTip(null);
     });
     canvas.addEventListener("pointerup", (event) => this.#release(event));
@@ -148,9 +157,7 @@ export class Chart {
       this.#showTip(this.#plot.nearest(x, y, REACH));
       return;
     }
-    const context = this.canvas.getContext("2d");
-    this.#plot.paint(context);
-    this.#plot.paintDrag(context, this.#drag, x);
+    this.#plot.paintDrag(this.#paintTop(), this.#drag, x);
   }
 
   #showTip(point) {
@@ -174,4 +181,16 @@ export class Chart {
     this.tip.style.top = isLow ? "auto" : `${point.y + 14}px`;
     this.tip.style.bottom = isLow ? `${height - point.y + 14}px` : "auto";
   }
+}
+
+/** An empty canvas of this size in pixels of the page, whatever those of the screen are. */
+function prepare(canvas, width, height) {
+  const ratio = devicePixelRatio || 1;
+  const size = [Math.round(width * ratio), Math.round(height * ratio)];
+  if (canvas.width !== size[0] || canvas.height !== size[1]) [canvas.width, canvas.height] = size;
+  const context = canvas.getContext("2d");
+  context.setTransform(ratio, 0, 0, ratio, 0, 0);
+  context.clearRect(0, 0, width, height);
+  context.font = `12px ${getComputedStyle(document.body).fontFamily}`;
+  return context;
 }

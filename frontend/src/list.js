@@ -20,7 +20,9 @@ const ORDERS = {
 
 export class TrialList {
   #study = null;
-  #shown = PAGE;
+  // The part of the list that is in the page: from one place to another.
+  #from = 0;
+  #to = PAGE;
   #found = null;
   #asked = 0;
   hidden = new Set();
@@ -40,12 +42,14 @@ export class TrialList {
     this.order = makeSelect("Order", ORDERS);
     this.count = el("span", { class: "count", role: "status" });
     this.items = el("ol", { class: "trials" });
+    this.less = el("button", { type: "button", class: "more" });
     this.more = el("button", { type: "button", class: "more" });
     this.legend = el("div", { class: "legend", role: "group", "aria-label": "Proposers" });
     this.element = el(
       "section",
       { class: "card list", "aria-label": "Trials" },
       el("div", { class: "controls" }, this.query, this.filter, this.order, this.count),
+      this.less,
       this.items,
       this.more,
     );
@@ -56,7 +60,11 @@ export class TrialList {
     });
     for (const control of [this.filter, this.order]) control.addEventListener("change", () => this.#refresh());
     this.more.addEventListener("click", () => {
-      this.#shown += PAGE;
+      this.#to += PAGE;
+      this.#render();
+    });
+    this.less.addEventListener("click", () => {
+      this.#from = Math.max(0, this.#from - PAGE);
       this.#render();
     });
   }
@@ -101,7 +109,7 @@ export class TrialList {
   }
 
   #refresh() {
-    this.#shown = PAGE;
+    [this.#from, this.#to] = [0, PAGE];
     this.#arrange();
     this.#render();
     this.changed();
@@ -127,8 +135,9 @@ export class TrialList {
     this.selected = number;
     for (const item of this.items.querySelectorAll("[aria-current]")) item.removeAttribute("aria-current");
     const at = this.trials.findIndex((t) => t.number === number);
-    if (at >= this.#shown) {
-      this.#shown = at + PAGE;
+    if (at >= 0 && (at < this.#from || at >= this.#to)) {
+      this.#from = Math.max(0, at - PAGE / 2);
+      this.#to = this.#from + PAGE;
       this.#render();
     }
     const item = this.items.querySelector(`[data-number="${number}"]`);
@@ -142,11 +151,13 @@ export class TrialList {
   }
 
   #render() {
-    const shown = this.trials.slice(0, this.#shown);
+    const shown = this.trials.slice(this.#from, this.#to);
     this.items.replaceChildren(...shown.map((trial) => this.#makeItem(trial)));
-    const rest = this.trials.length - shown.length;
-    this.more.hidden = rest <= 0;
-    this.more.textContent = `Show ${Math.min(rest, PAGE)} more of ${rest.toLocaleString("en-US")}`;
+    this.less.hidden = this.#from === 0;
+    this.less.textContent = `Show ${Math.min(this.#from, PAGE)} more of the ${this.#from.toLocaleString("en-US")} before`;
+    const rest = Math.max(0, this.trials.length - this.#to);
+    this.more.hidden = rest === 0;
+    this.more.textContent = `Show ${Math.min(rest, PAGE)} more of the ${rest.toLocaleString("en-US")} after`;
     if (this.selected !== undefined) {
       this.items.querySelector(`[data-number="${this.selected}"]`)?.setAttribute("aria-current", "true");
     }

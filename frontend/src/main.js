@@ -189,7 +189,7 @@ class Page {
     const other = query.get("against");
     this.selected = number;
     this.opponent = /^\d+$/.test(other ?? "") ? Number(other) : trial && study.defaultOpponent(trial);
-    this.chart.set({ selected: this.selected, against: this.opponent });
+    this.chart.mark(this.selected, this.opponent);
     this.chart.canvas.setAttribute("aria-label", `Trials by value; trial ${number} is selected. The list below has the same trials.`);
     this.list.mark(number, this.isChosen);
     this.shown = this.view.show(study, number, this.opponent);

@@ -24,8 +24,8 @@ function keep(study, read) {
 
 /**
  * The study on a canvas of some size. The options: `x` and `objective`, the axes; `zoom`, a range
- * of x or null; `isWhole`, whether outliers are shown at their place; `selected` and `against`,
- * numbers of trials; `isDimmed`, which trials stand back; `styles` of the proposers; `theme`.
+ * of x or null; `isWhole`, whether outliers are shown at their place; `isDimmed`, which trials
+ * stand back; `styles` of the proposers; `theme`.
  */
 export class Plot {
   points = [];
@@ -92,17 +92,19 @@ export class Plot {
 
   paint(context) {
     const { theme, x } = this.options;
-    context.clearRect(0, 0, this.width, this.height);
     this.#paintAxes(context, theme);
+    this.#clip(context);
+    if (x.line) this.#paintEdges(context, theme);
+    this.#paintBest(context, theme);
+    this.#paintPoints(context, theme);
+    context.restore();
+  }
+
+  #clip(context) {
     context.save();
     context.beginPath();
     context.rect(LEFT - 10, 0, this.width - LEFT - RIGHT + 20, this.height);
     context.clip();
-    if (x.line) this.#paintEdges(context, theme);
-    this.#paintBest(context, theme);
-    this.#paintPoints(context, theme);
-    this.#paintSelection(context, theme);
-    context.restore();
   }
 
   /** The range that is being dragged over. */
@@ -213,11 +215,12 @@ export class Plot {
     }
   }
 
-  /** The selected trial, where it came from and what came of it. */
-  #paintSelection(context, theme) {
-    const { selected, against, x } = this.options;
+  /** The selected trial, where it came from, what came of it, and what it is compared with. */
+  paintSelection(context, selected, against) {
+    const { theme, x } = this.options;
     const point = this.#byNumber.get(selected);
     if (!point) return;
+    this.#clip(context);
     context.strokeStyle = theme.accent;
     if (x.line) {
       context.lineWidth = 2;
@@ -235,9 +238,8 @@ export class Plot {
     }
     drawRing(context, point, this.radius + 5, theme.accent, 2.5);
     const other = this.#byNumber.get(against);
-    if (!other) return;
     context.setLineDash([3, 2]);
-    drawRing(context, other, this.radius + 5, theme.accent, 1.5);
-    context.setLineDash([]);
+    if (other) drawRing(context, other, this.radius + 5, theme.accent, 1.5);
+    context.restore();
   }
 }

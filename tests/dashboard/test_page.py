@@ -35,7 +35,7 @@ TESTS = Path(__file__).parents[1]
 PRICES = Prices(prompt=1, completion=5, cached=0.1)
 FIND_TRIAL = """
 // Where a click would choose a trial other than the one that is shown.
-const canvas = document.querySelector("canvas"), box = canvas.getBoundingClientRect();
+const canvas = document.querySelector("canvas.top"), box = canvas.getBoundingClientRect();
 for (let y = 20; y < box.height - 70; y += 6) {
   for (let x = 70; x < box.width / 2; x += 6) {
     const [clientX, clientY] = [box.left + x, box.top + y];
@@ -176,7 +176,7 @@ def test_a_click_in_the_chart_opens_a_trial_and_the_address_leads_back_to_it(
     resize(page, 1_400)
     open_page(page, address)
     x, y, number = page.browser.execute_script(FIND_TRIAL, shown_trial(page))
-    [canvas] = page.find("canvas")
+    [canvas] = page.find("canvas.top")
     ActionChains(page.browser).move_to_element_with_offset(canvas, x, y).click().perform()
     wait_for_trial(page, number)
     link = page.browser.current_url
