@@ -11,6 +11,7 @@ from optuna_llm._errors import ContextLengthError
 from optuna_llm._errors import LLMError
 from optuna_llm._errors import ModelError
 from optuna_llm._errors import ModelSetupError
+from optuna_llm._errors import NeverAnsweredError
 from optuna_llm._errors import ReplyError
 from optuna_llm._images import Image
 from optuna_llm._records import Completion
@@ -45,6 +46,7 @@ __all__ = [
     "Message",
     "ModelError",
     "ModelSetupError",
+    "NeverAnsweredError",
     "OfflineModel",
     "OpenAIModel",
     "Prices",

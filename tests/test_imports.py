@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 from graphlib import TopologicalSorter
 from pathlib import Path
 import subprocess
@@ -42,6 +43,7 @@ def name_module(path: Path) -> str:
 MODULES = {name_module(path): path for path in PACKAGE.rglob("*.py")}
 
 
+@functools.cache
 def find_imports(path: Path) -> set[str]:
     """The modules of this package that a file imports, for its annotations only too."""
     found = set()

@@ -46,7 +46,7 @@ class Handle:
     def __init__(self, study: optuna.Study, number: int) -> None:
         self.study = study
         self.storage = study._storage
-        self._trial_id = study.trials[number]._trial_id
+        self._trial_id = study.get_trials(deepcopy=False)[number]._trial_id
 
 
 def trial_note(study: optuna.Study, number: int) -> str:

@@ -171,7 +171,7 @@ def test_values_are_told_apart_whatever_digits_that_takes() -> None:
 def test_after_a_cut_no_block_points_to_a_trial_that_is_gone() -> None:
     trials = []
     text = "".join(f"line {i}\n" for i in range(60))
-    for i in range(120):
+    for i in range(80):
         text = text.replace(f"line {i % 60}\n", f"line {i % 60} changed {i}\n")
         trials.append(make_trial(text, 1000.0 - i % 7, parent=max(0, i - 1)))
     number(trials)

@@ -32,9 +32,6 @@ from optuna_llm.callbacks import TargetValueCallback
 from optuna_llm.dashboard import annotate
 from optuna_llm.testing import ScriptedModel
 from optuna_llm.testing import write_reply
-from optuna_llm.visualization import plot_lineage
-from optuna_llm.visualization import plot_source_history
-from optuna_llm.visualization import plot_usage
 
 
 SPACE = {"x": FloatDistribution(0, 1)}
@@ -108,10 +105,8 @@ def read_all(study: optuna.Study) -> None:
     str(usage(study))
     str(usage(study, Prices(1, 1)))
     str(sampler.preview(study)).encode()
-    annotate(study)
+    annotate(study)  # With all plots.
     get_note(study).encode()
-    for plot in (plot_lineage, plot_source_history, plot_usage):
-        plot(study).to_json()
 
 
 OWN: list[dict[str, Any]] = [
