@@ -72,7 +72,7 @@ def _make_trial(
     random_: random.Random,
 ) -> FrozenTrial:
     source = "model" if random_.random() < 0.8 else random_.choice(["base", "fallback", "user"])
-    proposal: dict[str, Any] = {"source": source if number else "initial"}
+    proposal: dict[str, Any] = {"source": source if number else "initial", "texts": {"code": 1}}
     if number and source == "model":
         proposal |= {
             "parent": parent,
@@ -93,7 +93,6 @@ def _make_trial(
         distributions={"cooling": FloatDistribution(0, 1)},
         user_attrs={
             "code": "def pack():\n" + "\n".join(program) + "\n",
-            "llm:texts": {"code": 1},
             "llm:proposal": proposal,
             "feedback": feedback,
         },
@@ -118,8 +117,11 @@ def make_front_study(storage: str | None = None) -> optuna.Study:
                 distributions=dict.fromkeys(("width", "depth"), FloatDistribution(0, 1)),
                 user_attrs={
                     "prompt": f"Answer in {round(10 * width)} words.\nThink first.\n",
-                    "llm:texts": {"prompt": 1},
-                    "llm:proposal": {"source": "model", "rationale": "A wider answer."},
+                    "llm:proposal": {
+                        "source": "model",
+                        "rationale": "A wider answer.",
+                        "texts": {"prompt": 1},
+                    },
                 },
                 # As a sampler's constraints_func would write it, in every version of Optuna.
                 system_attrs={"constraints": [width + depth - 1.3]},
@@ -163,12 +165,12 @@ def make_hostile_study(beacon: str, storage: str | None = None) -> optuna.Study:
             "rationale": stored,
             "error": stored,
             "parent": (number + 1) % 6,
+            "texts": {"constructor": 1},
             **{"calls": 1, "prompt_tokens": 10**14, "completion_tokens": 3},
         }
         attributes = {
             "llm:proposal": proposal,
             "constructor": f"{stored}\n" * (number + 1),
-            "llm:texts": {"constructor": 1},
             "feedback": stored,
         }
         values = [math.inf, -math.inf] if number == 2 else [1e308 * (-1) ** number, 5e-324]

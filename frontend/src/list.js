@@ -10,7 +10,7 @@ const FILTERS = {
   failed: ["failed", (t) => t.state === "FAIL"],
   pruned: ["pruned", (t) => t.state === "PRUNED"],
   running: ["running", (t) => t.state === "RUNNING" || t.state === "WAITING"],
-  marked: ["marked", (t, study) => study.about.marks?.includes(t.number)],
+  marked: ["marked", (t, study) => study.about.marks.includes(t.number)],
 };
 const ORDERS = {
   newest: ["newest first", (a, b) => b.number - a.number],

@@ -4,6 +4,7 @@ import { el, reveal } from "./format.js";
 import { TrialList } from "./list.js";
 import { Overview } from "./overview.js";
 import { xAxes } from "./scales.js";
+import { Steering } from "./steer.js";
 import { openStore } from "./store.js";
 import { Study } from "./study.js";
 import { TrialView } from "./trial.js";
@@ -17,6 +18,7 @@ class Page {
     this.chart = new Chart(select);
     this.list = new TrialList(select, this.store, () => this.refilter());
     this.view = new TrialView(select, this.store, (by) => this.step(by));
+    if (this.store.isServed) this.view.steering = new Steering(this.store);
     this.list.swatch = this.view.swatch = (name) => this.chart.styles.get(name)?.index ?? 6;
     this.xAxis = el("select", { "aria-label": "Horizontal axis" });
     this.objective = el("select", { "aria-label": "Objective", hidden: true });
@@ -109,7 +111,8 @@ class Page {
     // What somebody reads stays as it is, unless it has changed.
     const changed = data.trials.some((t) => t.number === this.selected || t.number === this.opponent);
     const isBehind = !this.isChosen && this.study.best?.number !== this.selected;
-    if (!known || changed || isBehind) this.readHash();
+    const isEdited = known && this.view.steering?.isOpen;
+    if (!isEdited && (!known || changed || isBehind)) this.readHash();
   }
 
   #updateAxes() {

@@ -53,7 +53,7 @@ export class TrialView {
       ...this.#showTexts(trial, other, detail, otherDetail),
       ...showParams(trial, other, detail),
       ...showReported(detail, otherDetail, other),
-      ...(this.makeSteering ? this.makeSteering(trial, detail, study) : []),
+      ...(this.steering?.make(trial, detail, study) ?? []),
     );
     this.element.dataset.number = trial.number;
     this.element.dataset.against = other?.number ?? "";
@@ -94,6 +94,7 @@ export class TrialView {
         el("h2", {}, `Trial ${trial.number}`),
         el("span", { class: `result ${trial.state.toLowerCase()}` }, describeResult(trial, study)),
         label ? el("span", { class: "badge" }, label) : null,
+        study.about.marks.includes(trial.number) ? el("span", { class: "badge" }, "marked") : null,
         el("span", { class: "grow" }),
         el("button", { type: "button", title: "next in the list (j)", onclick: () => this.step(1) }, "↓"),
         el("button", { type: "button", title: "previous in the list (k)", onclick: () => this.step(-1) }, "↑"),

@@ -23,6 +23,8 @@ from optuna_llm._page.rows import write_json
 from optuna_llm._records import TextParameter
 from optuna_llm._study.declarations import read_declared_texts
 from optuna_llm._study.declarations import read_insights
+from optuna_llm._study.declarations import read_marks
+from optuna_llm._study.declarations import read_stop
 from optuna_llm._study.declarations import read_task
 from optuna_llm._study.declarations import read_unclaimed
 from optuna_llm._study.facts import read_facts
@@ -160,5 +162,7 @@ class PageData:
                 for name, text in self._texts.items()
             },
             "insights": read_insights(attributes),
+            "marks": read_marks(attributes),
+            "stop": read_stop(attributes),
             "unclaimed": unclaimed,
         }

@@ -19,6 +19,10 @@ from optuna_llm._page.document import SERVED_POLICY
 from optuna_llm._page.document import write_served_page
 from optuna_llm._page.rows import write_json
 from optuna_llm._study.usage import Prices
+from optuna_llm.dashboard._steering import check_request
+from optuna_llm.dashboard._steering import read_body
+from optuna_llm.dashboard._steering import Refusal
+from optuna_llm.dashboard._steering import steer
 
 
 if TYPE_CHECKING:
@@ -42,6 +46,7 @@ class StudyPages:
         app: The application that answers all else.
         storage: The studies.
         prices: The models' prices.
+        token: What a person must know to steer studies; empty if nobody may.
     """
 
     def __init__(
@@ -49,8 +54,10 @@ class StudyPages:
         app: WSGIApplication,
         storage: BaseStorage,
         prices: Prices | Mapping[str, Prices] | None = None,
+        token: str = "",
     ) -> None:
         self._app = app
+        self._token = token
         self._storage = storage
         self._prices = prices
         self._kept: OrderedDict[int, PageData] = OrderedDict()
@@ -61,7 +68,10 @@ class StudyPages:
         path = environ.get("PATH_INFO", "")
         if not path.startswith("/llm/"):
             return self._app(environ, start_response)
-        if environ.get("REQUEST_METHOD") != "GET":
+        method = environ.get("REQUEST_METHOD")
+        if method == "POST" and self._token:
+            return self._steer(path, environ, start_response)
+        if method != "GET":
             return _answer(start_response, "405 Method Not Allowed", "Only GET is allowed.\n")
         if path in _ASSETS:
             text = read_asset(path.rpartition("/")[2])
@@ -100,6 +110,27 @@ class StudyPages:
             return _answer_json(start_response, write_json(data.describe_trial(int(number))))
         raise KeyError(part)
 
+    def _steer(
+        self, path: str, environ: WSGIEnvironment, start_response: StartResponse
+    ) -> Iterable[bytes]:
+        """Change a study, for who may."""
+        found = _STUDY.fullmatch(path)
+        try:
+            check_request(environ, self._token)
+            if not found or not found[2]:
+                raise KeyError(path)
+            name = self._storage.get_study_name_from_id(int(found[1]))
+            study = optuna.load_study(study_name=name, storage=self._storage)
+            done = steer(study, found[2][1:], read_body(environ))
+        except KeyError:
+            return _answer_json(
+                start_response, '{"reason":"There is no such study."}', "404 Not Found"
+            )
+        except Refusal as refusal:
+            reason = write_json({"reason": str(refusal)})
+            return _answer_json(start_response, reason, "403 Forbidden")
+        return _answer_json(start_response, write_json({"done": done}))
+
     def _find(self, study_id: int) -> PageData:
         """The data of a study.
 
@@ -117,8 +148,10 @@ class StudyPages:
             return self._kept[study_id]
 
 
-def _answer_json(start_response: StartResponse, body: str) -> Iterable[bytes]:
-    return _answer(start_response, "200 OK", body, "application/json")
+def _answer_json(
+    start_response: StartResponse, body: str, status: str = "200 OK"
+) -> Iterable[bytes]:
+    return _answer(start_response, status, body, "application/json")
 
 
 def _answer(

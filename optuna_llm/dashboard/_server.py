@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from collections.abc import Mapping
 import contextlib
 from pathlib import Path
+import secrets
 import socket
 from socketserver import ThreadingMixIn
 from typing import TYPE_CHECKING
@@ -53,6 +54,9 @@ def run(
     The study page shows what was tried, why, and what came of it, and follows the study while it
     runs. It is at ``/llm/studies/<id>``; the notes in optuna-dashboard link to it.
 
+    From there, a study can also be steered: enqueue a trial with edited values, mark a trial, or
+    stop the workers. That takes the token that is logged when the server starts.
+
     Given a storage rather than its URL, the dashboard caches finished trials: with 10,000 trials,
     a page takes a tenth of the time. Its pages show an attribute on a single line, so long ones
     are abridged there; downloads contain them in full.
@@ -78,11 +82,9 @@ def run(
     if isinstance(artifact_store, str | Path):
         artifact_store = FileSystemArtifactStore(artifact_store)
     storage = optuna.storages.get_storage(storage)
-    with contextlib.suppress(ImportError):
-        # Imported now: it takes seconds, which the first visitor would wait for.
-        import_genai_prices()
     app = abridge_attributes(optuna_dashboard.wsgi(storage, artifact_store), storage)
-    app = check_host(StudyPages(app, storage, prices), host, hosts)
+    token = secrets.token_urlsafe(12)
+    app = check_host(StudyPages(app, storage, prices, token), host, hosts)
     server_class = _IPv6Server if ":" in host else _Server
     with make_server(host, port, app, server_class, _Handler) as server:
         shown = f"[{host}]" if ":" in host else host
@@ -92,6 +94,10 @@ def run(
             address,
             address,
         )
+        _logger.info("To steer a study from its page, enter this token there: %s", token)
+        with contextlib.suppress(ImportError):
+            # Imported now: it takes seconds, which the first visitor would wait for.
+            import_genai_prices()
         try:
             server.serve_forever()
         except KeyboardInterrupt:

@@ -215,18 +215,32 @@ def test_keys_and_filters_lead_through_the_trials(page: Page, tmp_path: Path) ->
     word = [t.number for t in study.trials if "'hull'" in t.user_attrs["feedback"]]
     rationale = [t.number for t in study.trials if told(t, "unused")]
     wait_for_list(page, [n for n in word if n in rationale])
-    page.find("input[type=search]")[0].clear()
-    press(page, "#17")
+    [query] = page.find("input[type=search]")
+    query.clear()
+    query.send_keys("#17")
     wait_for_list(page, [17])
     press(page, Keys.ESCAPE)
     press(page, "d")
     wait_for(page, lambda: page.find("button.sides[aria-pressed=true]"))
-    page.find("input[type=search]")[0].clear()
-    page.find("input[type=search]")[0].send_keys(" ")
+    query.clear()
+    query.send_keys(" ")
     base = [t.number for t in study.trials if t.user_attrs["llm:proposal"]["source"] != "model"]
     [legend] = [b for b in page.find(".legend button") if b.text.startswith("model")]
     legend.click()
     wait_for_list(page, base)
+
+
+def test_a_person_can_steer_a_study_from_its_page(page: Page, tmp_path: Path) -> None:
+    study = make_large_study(5, 500, f"sqlite:///{tmp_path}/study.db")
+    resize(page, 1_400)
+    with serve(f"sqlite:///{tmp_path}/study.db") as url:
+        # The token is in the log, which only the person who started the server sees.
+        open_page(page, url.replace("/dashboard", f"/llm/studies/{study._study_id}"))
+        page.find(".steer summary")[0].click()
+        page.find(".steer input[type=password]")[0].send_keys("guessed")
+        page.find("button.enqueue")[0].click()
+        page.wait_for_text("The token is not the one that the server printed")
+        assert len(study.trials) == 5
 
 
 def told(trial: Any, word: str) -> bool:

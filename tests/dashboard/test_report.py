@@ -173,8 +173,8 @@ def test_a_study_that_changes_tells_its_viewers() -> None:
 
 def test_search_finds_words_in_texts_rationales_feedback_and_errors() -> None:
     study = optuna.create_study()
-    said = {"code": "def Pack(): pass", "llm:texts": {"code": 1}, "feedback": "too slow"}
-    told = {"source": "model", "rationale": "Sort first.", "error": "no reply"}
+    said = {"code": "def Pack(): pass", "feedback": "too slow"}
+    told = {"texts": {"code": 1}, "rationale": "Sort first.", "error": "no reply"}
     study.add_trial(create_trial(value=0, user_attrs={**said, "llm:proposal": told}))
     study.add_trial(create_trial(value=0, user_attrs={"feedback": "slow"}))
     data = PageData(study, PRICES)
