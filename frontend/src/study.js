@@ -9,6 +9,7 @@ const SOURCES = {
   user: "user",
   tune: "tuner",
   none: "not recorded",
+  failed: "no proposal",
 };
 const USAGE = ["calls", "prompt_tokens", "cached_tokens", "completion_tokens", "seconds"];
 
@@ -100,7 +101,7 @@ export class Study {
     const counts = new Map();
     for (const trial of this.trials) {
       const source = trial.source ?? "none";
-      let name = SOURCES[source] ?? source;
+      let name = trial.source || !trial.error ? (SOURCES[source] ?? source) : SOURCES.failed;
       if (source === "model" && models.size > 1) name = trial.proposer || trial.model || "unnamed model";
       trial.by = name;
       const known = counts.get(name) ?? { name, source, count: 0 };

@@ -160,7 +160,8 @@ export class TrialView {
     offer(other?.number, "chosen");
     const pick = el(
       "select",
-      { "aria-label": "Compare with", onchange: () => (pick.value === "?" ? ask() : this.select(trial.number, false, Number(pick.value))) },
+      { "aria-label": "Compare with", onchange: () => pick.value && (pick.value === "?" ? ask() : this.select(trial.number, false, Number(pick.value))) },
+      other ? null : el("option", { value: "" }, "nothing"),
       [...choices].map(([number, words]) => el("option", { value: number, selected: number === other?.number }, words)),
       el("option", { value: "?" }, "another trial …"),
     );

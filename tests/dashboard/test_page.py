@@ -3,72 +3,51 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 import os
 from pathlib import Path
 import runpy
+import threading
 from typing import Any
+from wsgiref.simple_server import make_server
 
 from browser import open_browser
 from browser import Page
 from browser import serve
 import optuna
+from optuna.storages import get_storage
 from optuna.trial import TrialState
 from page_studies import make_front_study
-from page_studies import make_hostile_study
 from page_studies import make_large_study
 import pytest
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.keys import Keys
-from selenium.webdriver.support.ui import WebDriverWait
-from test_dashboard import Beacon
+from study_page import choose
+from study_page import FIND_PALE
+from study_page import FIND_TRIAL
+from study_page import list_shown
+from study_page import open_page
+from study_page import press
+from study_page import resize
+from study_page import shown_trial
+from study_page import wait_for
+from study_page import wait_for_list
+from study_page import wait_for_trial
 from test_dashboard import work
 
 from optuna_llm import get_texts
 from optuna_llm import Prices
+from optuna_llm import suggest_text
 from optuna_llm.dashboard import write_report
-from optuna_llm.visualization import show
+from optuna_llm.dashboard._pages import StudyPages
+from optuna_llm.dashboard._server import _Handler
+from optuna_llm.dashboard._server import _Server
 
 
 pytestmark = pytest.mark.slow
 
 TESTS = Path(__file__).parents[1]
 PRICES = Prices(prompt=1, completion=5, cached=0.1)
-FIND_TRIAL = """
-// Where a click would choose a trial other than the one that is shown.
-const canvas = document.querySelector("canvas.top"), box = canvas.getBoundingClientRect();
-for (let y = 20; y < box.height - 70; y += 6) {
-  for (let x = 70; x < box.width / 2; x += 6) {
-    const [clientX, clientY] = [box.left + x, box.top + y];
-    canvas.dispatchEvent(new PointerEvent("pointermove", {clientX, clientY}));
-    if (!canvas.classList.contains("hit")) continue;
-    const number = Number(/Trial (\\d+)/.exec(document.querySelector(".tip").innerText)[1]);
-    if (number !== arguments[0]) return [x - box.width / 2, y - box.height / 2, number];
-  }
-}
-"""
-FIND_PALE = """
-// Words whose contrast to what is behind them is below that of WCAG AA.
-const parse = (color) => color.match(/[\\d.]+/g).map(Number);
-const luminance = ([r, g, b]) => [r, g, b].map((c) => c / 255)
-  .map((c) => (c <= 0.03928 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4))
-  .reduce((sum, c, i) => sum + c * [0.2126, 0.7152, 0.0722][i], 0);
-const behind = (element) => {
-  for (let e = element; e; e = e.parentElement) {
-    const color = parse(getComputedStyle(e).backgroundColor);
-    if (color.length < 4 || color[3] > 0) return color;
-  }
-  return [255, 255, 255];
-};
-const pale = [];
-for (const element of document.querySelectorAll("body *")) {
-  const words = [...element.childNodes].filter((n) => n.nodeType === 3 && n.data.trim());
-  if (!words.length || !element.checkVisibility()) continue;
-  const [a, b] = [parse(getComputedStyle(element).color), behind(element)].map(luminance);
-  const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
-  if (ratio < 4.5) pale.push([words[0].data, ratio]);
-}
-return pale;
-"""
 
 
 @pytest.fixture(scope="module")
@@ -85,47 +64,6 @@ def quickstart(tmp_path_factory: pytest.TempPathFactory) -> optuna.Study:
     study = runpy.run_path(str(TESTS.parent / "examples" / "quickstart.py"))["main"](storage)
     assert isinstance(study, optuna.Study)
     return study
-
-
-def resize(page: Page, width: int, height: int = 1_000, scheme: str = "light") -> None:
-    size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500}
-    page.browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-    features = [{"name": "prefers-color-scheme", "value": scheme}]
-    page.browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
-
-
-def open_page(page: Page, address: str, hash_: str = "") -> None:
-    """Open a study page anew, until it shows a trial."""
-    page.open("about:blank")
-    page.open(f"{address}{hash_}")
-    page.wait_for(".trial[data-number]")
-
-
-def wait_for_trial(page: Page, number: int, against: int | None = None) -> None:
-    other = "" if against is None else f"[data-against='{against}']"
-    page.wait_for(f".trial[data-number='{number}']{other}")
-
-
-def shown_trial(page: Page) -> int:
-    return int(page.find(".trial")[0].get_attribute("data-number"))
-
-
-def press(page: Page, key: str) -> None:
-    ActionChains(page.browser).send_keys(key).perform()
-
-
-def list_shown(page: Page) -> list[int]:
-    script = "return [...document.querySelectorAll('.trials button')].map(b => +b.dataset.number)"
-    return list(page.browser.execute_script(script))
-
-
-def wait_for_list(page: Page, numbers: list[int]) -> None:
-    WebDriverWait(page.browser, 60).until(lambda _: list_shown(page) == numbers)
-
-
-def choose(page: Page, label: str, value: str) -> None:
-    [option] = page.find(f"select[aria-label='{label}'] option[value='{value}']")
-    option.click()
 
 
 def test_the_quickstart_can_be_read(page: Page, quickstart: optuna.Study, tmp_path: Path) -> None:
@@ -230,25 +168,50 @@ def test_keys_and_filters_lead_through_the_trials(page: Page, tmp_path: Path) ->
     wait_for_list(page, base)
 
 
+@contextmanager
+def serve_pages(storage: str, token: str) -> Iterator[str]:
+    """The study pages alone, with a token that is known."""
+    app = StudyPages(lambda *_: [], get_storage(storage), PRICES, token)
+    with make_server("127.0.0.1", 0, app, _Server, _Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}/llm/studies/1"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
 def test_a_person_can_steer_a_study_from_its_page(page: Page, tmp_path: Path) -> None:
-    study = make_large_study(5, 500, f"sqlite:///{tmp_path}/study.db")
+    storage = f"sqlite:///{tmp_path}/study.db"
+    study = make_large_study(5, 500, storage)
     resize(page, 1_400)
-    with serve(f"sqlite:///{tmp_path}/study.db") as url:
-        # The token is in the log, which only the person who started the server sees.
-        open_page(page, url.replace("/dashboard", f"/llm/studies/{study._study_id}"))
+    with serve_pages(storage, "secret") as address:
+        open_page(page, address, "#trial=2")
         page.find(".steer summary")[0].click()
-        page.find(".steer input[type=password]")[0].send_keys("guessed")
+        [key] = page.find(".steer input[type=password]")
+        key.send_keys("guess")
         page.find("button.enqueue")[0].click()
         page.wait_for_text("The token is not the one that the server printed")
         assert len(study.trials) == 5
+        key.clear()
+        key.send_keys("secret")
+        page.find(".steer textarea")[0].send_keys("    return None  # as Ada says")
+        page.find("button.enqueue")[0].click()
+        page.wait_for_text("The trial is enqueued")
+        wait_for_list(page, [5, 4, 3, 2, 1, 0])
+        trial = study.ask()
+        said = suggest_text(trial, "code", "")
+        assert said == get_texts(study.trials[2])["code"] + "    return None  # as Ada says"
+        assert trial.suggest_float("cooling", 0, 1) == study.trials[2].params["cooling"]
+        page.find("button.mark")[0].click()
+        page.wait_for_text("Trial 2 is marked.")
+        choose(page, "Show", "marked")
+        wait_for_list(page, [2])
 
 
 def told(trial: Any, word: str) -> bool:
     return word in trial.user_attrs["llm:proposal"].get("rationale", "")
-
-
-def wait_for(page: Page, find: Any) -> None:
-    WebDriverWait(page.browser, 60).until(lambda _: find())
 
 
 def test_the_chart_has_other_axes_and_zooms(page: Page, tmp_path: Path) -> None:
@@ -324,49 +287,3 @@ def test_a_front_and_what_violates_constraints_are_shown(page: Page, tmp_path: P
     choose(page, "Show", "all")
     assert page.browser.execute_script(front) == len(best)
     page.browser.save_screenshot(str(tmp_path / "front.png"))
-
-
-@pytest.mark.parametrize("kind", ["file", "server", "notebook"])
-def test_hostile_texts_are_shown_and_nothing_else(page: Page, tmp_path: Path, kind: str) -> None:
-    beacon = Beacon()
-    resize(page, 1_400)
-    if kind == "server":
-        storage = f"sqlite:///{tmp_path}/hostile.db"
-        study = make_hostile_study(beacon.url, storage)
-        with serve(storage) as url:
-            address = url.replace("/dashboard", f"/llm/studies/{study._study_id}")
-            look_at_all(page, address)
-    else:
-        study = make_hostile_study(beacon.url)
-        write_report(study, tmp_path / "report.html")
-        if kind == "notebook":
-            notebook = f"<!doctype html><body>{show(study)._repr_html_()}"
-            (tmp_path / "report.html").write_text(notebook, "utf-8")
-        look_at_all(page, (tmp_path / "report.html").as_uri(), is_framed=kind == "notebook")
-    assert page.browser.get_log("browser") == []
-    assert beacon.hits == []
-
-
-def look_at_all(page: Page, address: str, is_framed: bool = False) -> None:
-    """Go through all trials in all views, and hover over what can be hovered over."""
-    page.open("about:blank")
-    page.open(address)
-    if is_framed:
-        page.browser.switch_to.frame(page.wait_for("iframe")[0])
-    page.wait_for(".trial[data-number]")
-    for item in range(6):
-        page.find(".trials button")[item].click()
-        wait_for_trial(page, 5 - item)
-        said = page.text
-        assert said.count("<script>fetch(") > 5
-        assert "\\u{202e}" in said
-        for view in ("sides", "whole", "inline"):
-            for button in page.find(f"button.{view}"):
-                button.click()
-    # One that cannot be seen may be in the text of an option.
-    assert not page.browser.execute_script("return document.body.dataset.hacked")
-    assert not page.find("main img, main iframe, main svg, header img, [onerror], [onmouseover]")
-    assert page.browser.execute_script(
-        "return document.querySelectorAll('script:not([type])').length <= 1"
-    )
-    page.browser.switch_to.default_content()
