@@ -14,6 +14,7 @@ from optuna_llm._errors import ModelSetupError
 from optuna_llm._errors import NeverAnsweredError
 from optuna_llm._errors import ReplyError
 from optuna_llm._images import Image
+from optuna_llm._proposing.enqueue import propose
 from optuna_llm._records import Completion
 from optuna_llm._records import Message
 from optuna_llm._records import TrialRecord
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from optuna_llm._study.usage import Prices
     from optuna_llm._study.usage import StudyUsage
     from optuna_llm._study.usage import usage
+    from optuna_llm.models import CommandModel
     from optuna_llm.models import OfflineModel
     from optuna_llm.models import OpenAIModel
 
@@ -38,6 +40,7 @@ __version__ = "0.2.0"
 
 __all__ = [
     "ChatModel",
+    "CommandModel",
     "Completion",
     "ContextLengthError",
     "Image",
@@ -57,6 +60,7 @@ __all__ = [
     "describe_study",
     "explain_failures",
     "get_texts",
+    "propose",
     "report_feedback",
     "suggest_text",
     "usage",
@@ -67,6 +71,6 @@ def __getattr__(name: str) -> Any:
     # Imported when they are asked for: a study needs one of the models at most.
     if name in ("Prices", "StudyUsage", "usage"):
         return getattr(importlib.import_module("optuna_llm._study.usage"), name)
-    if name in ("OfflineModel", "OpenAIModel"):
+    if name in ("CommandModel", "OfflineModel", "OpenAIModel"):
         return getattr(models, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

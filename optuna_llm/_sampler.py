@@ -22,13 +22,12 @@ from optuna_llm._errors import LLMError
 from optuna_llm._errors import ModelSetupError
 from optuna_llm._mistakes import refuse_model_as_task
 from optuna_llm._mistakes import refuse_unknown
-from optuna_llm._prompt.builder import LEAST_PROMPT_TOKENS
-from optuna_llm._prompt.builder import Prompt
 from optuna_llm._prompt.choice import choose_usual
 from optuna_llm._prompt.choice import HistoryPolicy
-from optuna_llm._prompt.system import SYSTEM_TEMPLATE
-from optuna_llm._prompt.system import Templates
-from optuna_llm._prompt.system import USER_TEMPLATE
+from optuna_llm._prompt.templates import LEAST_PROMPT_TOKENS
+from optuna_llm._prompt.templates import SYSTEM_TEMPLATE
+from optuna_llm._prompt.templates import Templates
+from optuna_llm._prompt.templates import USER_TEMPLATE
 from optuna_llm._proposing.base import BaseProposer
 from optuna_llm._proposing.edits import Edits
 from optuna_llm._proposing.form import Structured
@@ -48,6 +47,8 @@ from optuna_llm.models._chat import takes_schema
 
 if TYPE_CHECKING:
     from optuna.artifacts._protocol import ArtifactStore
+
+    from optuna_llm._prompt.builder import Prompt
 
 
 class LLMSampler(BaseSampler):

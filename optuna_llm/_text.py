@@ -40,6 +40,9 @@ _Result = TypeVar("_Result")
 RUNNING: ContextVar[Trial | None] = ContextVar("RUNNING", default=None)
 """The trial whose objective runs in this context, where ``optimize.run`` keeps it from view."""
 
+_EXPLAINS = "explains_failures"
+"""Marks an objective that is wrapped already, also through further wrappers."""
+
 _PACKAGE = str(Path(__file__).parent)
 
 _FRAME = re.compile(r'^(\s*(?:\| +)?File )"([^"\n]+)"', re.MULTILINE)
@@ -179,6 +182,8 @@ def explain_failures(objective: Callable[[Trial], _Result]) -> Callable[[Trial],
                 raise ValueError("f gives a wrong answer.")
             return run.seconds
     """
+    if getattr(objective, _EXPLAINS, False):
+        return objective
 
     @functools.wraps(objective)
     def explained(trial: Trial) -> _Result:
@@ -196,6 +201,7 @@ def explain_failures(objective: Callable[[Trial], _Result]) -> Callable[[Trial],
             raise
         return value
 
+    setattr(explained, _EXPLAINS, True)
     return explained
 
 

@@ -12,7 +12,7 @@ export class Steering {
 
   /** The forms for a trial: its values to be edited, its mark, the study's end. */
   make(trial, detail, study) {
-    const key = el("input", { type: "password", value: token, autocomplete: "off", oninput: () => (token = key.value.trim()) });
+    const key = el("input", { class: "token", value: token, autocomplete: "off", spellcheck: "false", oninput: () => (token = key.value.trim()) });
     const fields = [
       ...Object.entries(detail.texts).map(([name, text]) => makeField(name, text, (attributes) => el("textarea", { rows: 14, spellcheck: "false", ...attributes }, text))),
       ...Object.entries(trial.params ?? {}).map(([name, value]) => makeField(name, value, (attributes) => el("input", { value: typeof value === "string" ? value : formatRaw(value), ...attributes }))),
@@ -29,7 +29,7 @@ export class Steering {
       el(
         "div",
         { class: "controls" },
-        act("enqueue a trial with these values", "enqueue", () => ({ values: Object.fromEntries(fields.map((f) => [f.name, f.read()])) })),
+        act("enqueue a trial with these values", "enqueue", () => ({ parent: trial.state === "COMPLETE" ? trial.number : undefined, values: Object.fromEntries(fields.map((f) => [f.name, f.read()])) })),
         act("mark or unmark this trial", "mark", () => ({ number: trial.number, marked: !isMarked() })),
         act("stop the study", "stop", () => ({}), "Stop all workers after the trials that they are running?"),
       ),

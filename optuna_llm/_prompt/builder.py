@@ -17,15 +17,15 @@ from optuna_llm._prompt.choice import HistoryPolicy
 from optuna_llm._prompt.page import INSIGHTS_REQUEST
 from optuna_llm._prompt.page import Page
 from optuna_llm._prompt.request import Request
-from optuna_llm._prompt.system import DEFAULT_TEMPLATES
 from optuna_llm._prompt.system import render_system
-from optuna_llm._prompt.system import Templates
+from optuna_llm._prompt.templates import DEFAULT_TEMPLATES
+from optuna_llm._prompt.templates import LEAST_PROMPT_TOKENS
+from optuna_llm._prompt.templates import Templates
 from optuna_llm._prompt.transcript import Transcript
 from optuna_llm._records import Message
 from optuna_llm._study.snapshot import StudySnapshot
 
 
-LEAST_PROMPT_TOKENS = 500
 USUAL_PROMPT_TOKENS = 16_000
 
 CHARACTERS_PER_TOKEN = 4

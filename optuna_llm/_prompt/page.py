@@ -17,7 +17,7 @@ from optuna_llm._prompt.blocks import BlockRenderer
 from optuna_llm._prompt.blocks import write_numbers
 from optuna_llm._prompt.blocks import write_values
 from optuna_llm._prompt.request import Request
-from optuna_llm._prompt.system import Templates
+from optuna_llm._prompt.templates import Templates
 from optuna_llm._prompt.transcript import Detail
 from optuna_llm._prompt.transcript import IsShown
 from optuna_llm._prompt.transcript import Transcript

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from optuna_llm._prompt.choice import HistoryPolicy
-from optuna_llm._prompt.system import Templates
+from optuna_llm._prompt.templates import Templates
 from optuna_llm._proposing.edits import Edits
 from optuna_llm._proposing.form import Structured
 from optuna_llm.models import ChatModel

@@ -49,7 +49,7 @@ MAX_BYTES = 60_000
 
 _MAX_RATIONALE = 2_000
 _MAX_ERROR = 1_500
-_MAX_MODEL = 200
+_MAX_NAME = 200
 _MAX_PIECES = 100_000
 
 _ARTIFACT_ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z-]{0,99}")
@@ -76,6 +76,7 @@ class Provenance:
 
     Attributes:
         source: Who decided the values; None while nobody has.
+        proposer: The name of who proposed them, where one is known.
         rationale: The model's reason, in its words.
         parent: Number of the trial whose text the proposal was to start from, or has edited.
         model: The model's name, as its server reports it.
@@ -88,6 +89,7 @@ class Provenance:
     """
 
     source: Source | None = None
+    proposer: str | None = None
     rationale: str = ""
     parent: int | None = None
     model: str | None = None
@@ -260,8 +262,9 @@ def provenance_attributes(provenance: Provenance) -> dict[str, Any]:
     # The long ones last: the dashboard truncates JSON.
     fields: dict[str, Any] = {
         "source": provenance.source,
+        "proposer": provenance.proposer and shorten(provenance.proposer, _MAX_NAME),
         "parent": provenance.parent,
-        "model": provenance.model and shorten(provenance.model, _MAX_MODEL),
+        "model": provenance.model and shorten(provenance.model, _MAX_NAME),
         "claim": provenance.claim,
         "texts": dict(provenance.texts) or None,
         **write_usage(provenance.usage),
@@ -337,6 +340,7 @@ def skip_unknown_keys(trial: HasAttributes) -> None:
 
 _PROVENANCE_FIELDS: Mapping[str, Callable[[object], bool]] = {
     "source": lambda value: value in get_args(Source),
+    "proposer": is_string,
     "parent": is_count,
     "model": is_string,
     "claim": is_string,

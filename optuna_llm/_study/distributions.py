@@ -182,7 +182,7 @@ def _to_number(name: str, raw: Any, wanted: str) -> int | float:
 
 def _refusal(name: str, raw: Any, wanted: str) -> ReplyError:
     try:
-        given = json.dumps(raw, ensure_ascii=False)
+        given = json.dumps(raw, ensure_ascii=False, default=repr)
     except ValueError:  # An int beyond Python's limit on digits.
         given = "a number of thousands of digits"
     if len(given) > 60:

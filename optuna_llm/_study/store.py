@@ -112,15 +112,20 @@ class StudyStore:
         error = outcome.error or (str(result) if isinstance(result, LLMError) else "")
         known = stored.read_provenance(trial)
         source: Source | None = outcome.source if isinstance(result, Proposal) else None
+        rationale = result.rationale if isinstance(result, Proposal) else ""
+        parent = outcome.find_parent()
         if internals.read_fixed_params(trial) is not None:
-            # Of a retried trial, who decided its values the first time.
+            # Of an enqueued or a retried trial, who decided its values, and why.
             source = known.source or "user"
+            rationale = known.rationale or rationale
+            parent = parent if known.parent is None else known.parent
         # A text that the trial has been given as an attribute may be in pieces of any size.
         new = {name: text for name, text in texts.items() if name not in trial.user_attrs}
         provenance = stored.Provenance(
             source=source,
-            rationale=result.rationale if isinstance(result, Proposal) else "",
-            parent=outcome.find_parent(),
+            proposer=known.proposer,
+            rationale=rationale,
+            parent=parent,
             model=outcome.model,
             usage=outcome.usage if outcome.usage.calls or outcome.source == "model" else None,
             error=error,

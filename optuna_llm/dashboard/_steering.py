@@ -16,12 +16,9 @@ from urllib.parse import urlsplit
 from optuna import Study
 
 from optuna_llm._errors import ReplyError
-from optuna_llm._study.attributes import json_bytes
-from optuna_llm._study.attributes import MAX_BYTES
+from optuna_llm._proposing.enqueue import propose
 from optuna_llm._study.declarations import write_mark
 from optuna_llm._study.declarations import write_stop
-from optuna_llm._study.distributions import read_number
-from optuna_llm._study.store import StudyStore
 
 
 if TYPE_CHECKING:
@@ -92,33 +89,20 @@ def steer(study: Study, action: str, body: Mapping[str, Any]) -> str:
         write_mark(study, number, is_marked is True)
         return f"Trial {number} is {'' if is_marked is True else 'not '}marked."
     if action == "enqueue":
-        study.enqueue_trial(_read_values(study, body.get("values")))
-        return "The trial is enqueued: the next free worker runs it."
+        return f"Enqueued as trial {_enqueue(study, body)}: the next free worker runs it."
     raise KeyError(action)
 
 
-def _read_values(study: Study, given: object) -> dict[str, Any]:
-    """The values of a trial to be enqueued, each of them checked.
+def _enqueue(study: Study, body: Mapping[str, Any]) -> int:
+    """Enqueue a trial with the given values; its number.
 
     Raises:
-        Refusal: If one is unknown or not allowed.
+        Refusal: If one of them is not right.
     """
-    if not isinstance(given, dict) or not given:
+    values, parent = body.get("values"), body.get("parent")
+    if not isinstance(values, dict) or (parent is not None and type(parent) is not int):
         raise Refusal("There are no values to try.")
-    snapshot = StudyStore(study).snapshot(study)
-    values: dict[str, Any] = {}
-    for name, raw in given.items():
-        if name in snapshot.texts:
-            if not isinstance(raw, str):
-                raise Refusal(f"{name!r} must be a text.")
-            values[name] = raw
-        elif name in snapshot.space:
-            try:
-                values[name] = read_number(name, raw, snapshot.space[name])
-            except ReplyError as error:
-                raise Refusal(str(error)) from error
-        else:
-            raise Refusal(f"The study has no parameter {name!r}.")
-    if json_bytes(values) > MAX_BYTES:
-        raise Refusal(f"The values are too long to be enqueued: at most {MAX_BYTES:,} bytes.")
-    return values
+    try:
+        return propose(study, values, parent=parent)
+    except (ReplyError, ValueError) as error:
+        raise Refusal(str(error)) from error

@@ -189,7 +189,7 @@ def test_a_person_can_steer_a_study_from_its_page(page: Page, tmp_path: Path) ->
     with serve_pages(storage, "secret") as address:
         open_page(page, address, "#trial=2")
         page.find(".steer summary")[0].click()
-        [key] = page.find(".steer input[type=password]")
+        [key] = page.find(".steer .token")
         key.send_keys("guess")
         page.find("button.enqueue")[0].click()
         page.wait_for_text("The token is not the one that the server printed")
@@ -198,7 +198,7 @@ def test_a_person_can_steer_a_study_from_its_page(page: Page, tmp_path: Path) ->
         key.send_keys("secret")
         page.find(".steer textarea")[0].send_keys("    return None  # as Ada says")
         page.find("button.enqueue")[0].click()
-        page.wait_for_text("The trial is enqueued")
+        page.wait_for_text("Enqueued as trial 5")
         wait_for_list(page, [5, 4, 3, 2, 1, 0])
         trial = study.ask()
         said = suggest_text(trial, "code", "")

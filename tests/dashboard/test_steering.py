@@ -19,6 +19,7 @@ from optuna_llm.dashboard._pages import StudyPages
 
 
 HOST = "127.0.0.1:8080"
+VALUES = {"words": "Hi <b>", "x": "7", "kind": "b"}
 ALLOWED = {
     "HTTP_HOST": HOST,
     "HTTP_ORIGIN": f"http://{HOST}",
@@ -61,27 +62,28 @@ def post(
 
 def test_an_enqueued_trial_has_the_values_of_its_form() -> None:
     study = make_study()
-    values = {"words": "Hi\r\n<b>", "x": "7", "kind": "b"}
-    status, said = post(study, "enqueue", {"values": values})
-    assert status == "200 OK"
-    assert "enqueued" in said["done"]
+    status, said = post(study, "enqueue", {"values": VALUES, "parent": 0})
+    assert (status, said["done"][:20]) == ("200 OK", "Enqueued as trial 2:")
     study.optimize(objective, n_trials=1)
     last = study.trials[-1]
     assert last.params == {"x": 7, "kind": "b"}
-    assert get_texts(last) == {"words": "Hi\r\n<b>"}
-    assert last.user_attrs["llm:proposal"]["source"] == "user"
+    assert get_texts(last) == {"words": VALUES["words"]}
+    told = last.user_attrs["llm:proposal"]
+    assert (told["source"], told["parent"]) == ("user", 0)
+    status, said = post(study, "enqueue", {"values": VALUES})
+    assert "trial 2 has these values already" in said["reason"]
 
 
 @pytest.mark.parametrize(
     ("values", "reason"),
     [
-        ({"x": "70"}, "must be int from 0 to 9"),
-        ({"x": None}, "must be int from 0 to 9"),
-        ({"kind": "c"}, "must be one of"),
-        ({"words": 3}, "'words' must be a text"),
-        ({"words": "y" * 70_000}, "too long"),
-        ({"llm:proposal": "x"}, "no parameter 'llm:proposal'"),
-        ({}, "no values"),
+        (VALUES | {"x": "70"}, "must be int from 0 to 9"),
+        (VALUES | {"x": None}, "must be int from 0 to 9"),
+        (VALUES | {"kind": "c"}, "must be one of"),
+        (VALUES | {"words": 3}, "words"),
+        (VALUES | {"llm:proposal": "x"}, 'no number parameter "llm:proposal"'),
+        ({"words": "Hi"}, "lacks"),
+        ({}, "lacks"),
         ("words", "no values"),
     ],
 )
