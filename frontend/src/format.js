@@ -37,7 +37,7 @@ export function formatNumber(value, digits = 6) {
   if (number === undefined) return value === undefined || value === null ? "" : String(value);
   if (Number.isNaN(number)) return "nan";
   if (!Number.isFinite(number)) return number > 0 ? "∞" : "−∞";
-  if (Number.isInteger(number) && Math.abs(number) < 1e15) return number.toLocaleString("en-US");
+  if (Number.isInteger(number) && Math.abs(number) < 1e15) return number.toLocaleString("en-US").replace("-", "−");
   const size = Math.abs(number);
   if (size >= 1e6 || size < 1e-4) {
     const [mantissa, exponent] = number.toExponential(digits - 1).split("e");
@@ -61,12 +61,12 @@ export function formatCount(count) {
 export function formatDuration(seconds) {
   if (!Number.isFinite(seconds)) return "";
   if (seconds < 10) return `${Number(seconds.toPrecision(2))} s`;
-  if (seconds < 90) return `${Math.round(seconds)} s`;
+  if (seconds < 60) return `${Math.round(seconds)} s`;
   const minutes = Math.round(seconds / 60);
-  if (minutes < 90) return `${minutes} min`;
+  if (minutes < 60) return `${minutes} min`;
   const hours = Math.floor(minutes / 60);
-  if (hours < 48) return `${hours} h ${minutes % 60} min`;
-  return `${Math.floor(hours / 24)} d ${hours % 24} h`;
+  if (hours < 48) return minutes % 60 ? `${hours} h ${minutes % 60} min` : `${hours} h`;
+  return hours % 24 ? `${Math.floor(hours / 24)} d ${hours % 24} h` : `${hours / 24} d`;
 }
 
 export function formatTime(seconds) {

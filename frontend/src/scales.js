@@ -54,7 +54,7 @@ export function ticks([low, high], count) {
   return found;
 }
 
-const SECONDS = [1, 5, 15, 60, 300, 900, 3600, 4 * 3600, 86_400, 7 * 86_400];
+const SECONDS = [1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 7200, 14_400, 43_200, 86_400, 7 * 86_400];
 
 function timeTicks([low, high], count) {
   const step = SECONDS.find((s) => (high - low) / s <= count);
