@@ -244,7 +244,7 @@ def read_insights(attributes: Mapping[str, Any]) -> tuple[str, ...]:
 
 def write_stop(study: Study) -> None:
     """Ask all workers to stop after the trials that run now."""
-    study.set_user_attr(_STOP, round(time.time(), 3))
+    study.set_user_attr(_STOP, time.time())
 
 
 def read_stop(attributes: Mapping[str, Any]) -> float | None:
