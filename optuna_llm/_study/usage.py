@@ -148,19 +148,28 @@ def read_trial_costs(trials: Sequence[FrozenTrial]) -> list[TrialCost]:
     The retry of a stale trial has a copy of its attributes, the cost included, which is counted
     once.
     """
-    costs = []
-    by_number = {trial.number: trial for trial in trials}
-    for trial in trials:
-        provenance = stored.read_provenance(trial)
-        if provenance.usage is None:
-            continue
-        failed = internals.read_failed_trial(trial)
-        first = None if failed is None else by_number.get(failed)
-        if first is not None and provenance.usage == stored.read_provenance(first).usage:
-            continue
-        source = provenance.source or "none"
-        costs.append(TrialCost(trial.number, source, provenance.model or "", provenance.usage))
-    return costs
+    costs = (read_trial_cost(trial, trials) for trial in trials)
+    return [cost for cost in costs if cost is not None]
+
+
+def read_trial_cost(trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> TrialCost | None:
+    """The cost of one trial among all of its study; None where it has none of its own."""
+    provenance = stored.read_provenance(trial)
+    if provenance.usage is None:
+        return None
+    failed = internals.read_failed_trial(trial)
+    first = None if failed is None else _find(trials, failed)
+    if first is not None and provenance.usage == stored.read_provenance(first).usage:
+        return None
+    source = provenance.source or "none"
+    return TrialCost(trial.number, source, provenance.model or "", provenance.usage)
+
+
+def _find(trials: Sequence[FrozenTrial], number: int) -> FrozenTrial | None:
+    """The trial of a number, among all of a study or some of them."""
+    if number < len(trials) and trials[number].number == number:
+        return trials[number]
+    return next((trial for trial in trials if trial.number == number), None)
 
 
 def price(cost: TrialCost, prices: Prices | Mapping[str, Prices] | None) -> float:
