@@ -30,6 +30,7 @@ from optuna_llm.models import ChatModel
 
 
 if TYPE_CHECKING:
+    from optuna_llm._proposing.enqueue import propose
     from optuna_llm._study.usage import Prices
     from optuna_llm._study.usage import StudyUsage
     from optuna_llm._study.usage import usage
@@ -71,9 +72,11 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    # Imported when they are asked for: a study needs one of the models at most.
+    # Imported when they are asked for: a study needs one of the models at most, and few the rest.
     if name in ("Prices", "StudyUsage", "usage"):
         return getattr(importlib.import_module("optuna_llm._study.usage"), name)
+    if name == "propose":
+        return getattr(importlib.import_module("optuna_llm._proposing.enqueue"), name)
     if name in ("CommandModel", "OfflineModel", "OpenAIModel"):
         return getattr(models, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -235,6 +235,8 @@ class TrialRecord:
     @property
     def violation(self) -> float:
         """By how much the constraints are violated in total; 0 for a feasible trial."""
+        if not self.constraints:
+            return 0
         return sum(value for value in self.constraints.values() if value > 0)
 
 

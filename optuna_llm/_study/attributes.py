@@ -341,12 +341,8 @@ def skip_unknown_keys(trial: HasAttributes) -> None:
 
 _PROVENANCE_FIELDS: Mapping[str, Callable[[object], bool]] = {
     "source": lambda value: value in get_args(Source),
-    "proposer": is_string,
     "parent": is_count,
-    "model": is_string,
-    "claim": is_string,
-    "error": is_string,
-    "rationale": is_string,
+    **dict.fromkeys(("proposer", "model", "claim", "error", "rationale"), is_string),
 }
 
 

@@ -31,13 +31,19 @@ from optuna_llm._study.ranking import merge_leader
 from optuna_llm._study.ranking import rank
 from optuna_llm._study.ranking import spread
 from optuna_llm._study.ranking import to_costs
-from optuna_llm._study.snapshot import Prefix
+from optuna_llm._study.sequences import add_sorted
+from optuna_llm._study.sequences import Finished
+from optuna_llm._study.sequences import Order
+from optuna_llm._study.sequences import Prefix
 from optuna_llm._study.snapshot import StudySnapshot
 from optuna_llm._study.snapshot import TrialIndex
 
 
 _N_LEADERS = 5
 NO_FACTS = StudyFacts()
+
+_TIE = 1e-9
+"""Relative difference up to which two values are the same."""
 
 _SHORT_FEEDBACK = 60
 """Feedback up to this length is shown again even if an earlier trial had the same."""
@@ -63,6 +69,9 @@ class History:
         self._running: dict[int, _RunningTrial] = {}
         self._finished: list[TrialRecord] = []
         self._complete: list[TrialRecord] = []
+        self._order: Order = []
+        self._unsorted: list[tuple[float, ...]] = []
+        self._latest_with_images: TrialRecord | None = None
         self._space: dict[str, tuple[int, BaseDistribution]] = {}
         self._uses: dict[str, int] = {}
         self._n_asked = 0
@@ -93,6 +102,8 @@ class History:
         self._open.difference_update(ended)
         for trial in sorted((trials[i] for i in ended), key=completion_order):
             self._add_finished(trial)
+        self._order = add_sorted(self._order, self._unsorted)
+        self._unsorted = []
         self._update_running([trials[i] for i in sorted(self._open) if i < len(trials)])
 
     def learn_space(self, trial: FrozenTrial) -> None:
@@ -129,29 +140,24 @@ class History:
             first_running=min(self._running, default=None),
             constrained=self._constrained,
             n_trials=self._n_seen,
-            finished=Prefix(self._finished),
+            finished=Finished(self._finished, self._order, self._index.by_number),
             complete=Prefix(self._complete),
             running=[r.record for r in self._running.values() if r.has_values],
-            leaders=self._find_leaders(),
+            leaders=_choose_leaders(self._best, self._directions),
             gains=tuple(self._gains),
             since_gain=Prefix(self._since_gain),
             longest=dict(self._longest),
             has_results=self._n_ended > 0,
             n_empty=self._n_ended - len(self._finished),
+            latest_with_images=self._latest_with_images,
             facts=facts,
             insights=insights,
             choices=self._choices,
             cases=self._cases,
             case_names=case_names,
-            _index=self._index,
+            # A later update gives the history's own index other running trials.
+            _index=replace(self._index),
         )
-
-    def _find_leaders(self) -> list[TrialRecord]:
-        feasible = [record for record in self._best if not record.violation]
-        leaders = feasible or self._best
-        if len(self._directions) == 1:
-            return leaders[:_N_LEADERS][::-1]
-        return spread(leaders, _N_LEADERS)[::-1]
 
     @property
     def space(self) -> dict[str, BaseDistribution]:
@@ -201,6 +207,9 @@ class History:
         for name, text in record.texts.items():
             self._longest[name] = max(len(text), self._longest.get(name, 0))
             self._index.by_text.setdefault((name, digest_text(text)), record)
+            self._index.latest_with[name] = record
+        if record.images:
+            self._latest_with_images = record
         self._index.by_number[record.number] = record
         self._index.by_identity.setdefault(shape, {}).setdefault(identity, record.number)
         if record.state in (TrialState.COMPLETE, TrialState.PRUNED):
@@ -214,6 +223,7 @@ class History:
         self._cases.add(record)
         if record.state == TrialState.COMPLETE:
             self._complete.append(record)
+            self._unsorted.append(rank(record, self._directions))
             self._note_gain(record)
             self._add_leader(record, identity)
 
@@ -236,6 +246,10 @@ class History:
             return
         former, new = (to_costs(r, self._directions)[0] for r in (self._best[0], record))
         is_feasible = not record.violation and not self._best[0].violation
+        # Rounding makes no gain.
+        is_tie = math.isclose(former, new, rel_tol=_TIE)
+        if is_tie and is_feasible:
+            return
         if rank(record, self._directions)[:-1] < rank(self._best[0], self._directions)[:-1]:
             self._index.steps.add(record.number)
         if is_feasible and former - new > self._noise:
@@ -261,6 +275,14 @@ class _RunningTrial:
     def is_same(self, trial: FrozenTrial) -> bool:
         """Whether nothing has changed since, but for intermediate values."""
         return self._params == trial.params and self._attributes == trial.user_attrs
+
+
+def _choose_leaders(
+    best: Sequence[TrialRecord], directions: Sequence[StudyDirection]
+) -> list[TrialRecord]:
+    feasible = [record for record in best if not record.violation]
+    leaders = list(feasible or best)
+    return (leaders[:_N_LEADERS] if len(directions) == 1 else spread(leaders, _N_LEADERS))[::-1]
 
 
 def name_objectives(study: Study) -> tuple[tuple[str, StudyDirection], ...]:

@@ -69,7 +69,8 @@ def _cannot_beat(trial: FrozenTrial, best: TrialRecord, direction: StudyDirectio
     """Whether a trial's value is no better than that of a feasible one."""
     if best.violation or not best.values or not trial.values:
         return False
-    own, other = trial.values[0], best.values[0]
+    own: float = trial.values[0]
+    other = best.values[0]
     return own <= other if direction == StudyDirection.MAXIMIZE else own >= other
 
 
