@@ -21,8 +21,8 @@ from optuna_llm import Message
 from optuna_llm import report_feedback
 from optuna_llm import suggest_text
 from optuna_llm import TrialRecord
-from optuna_llm._prompt.aim import choose_parent
 from optuna_llm._prompt.choice import choose_usual
+from optuna_llm._prompt.parents import choose_parents
 from optuna_llm._study.ranking import rank
 from optuna_llm._study.sequences import Finished
 from optuna_llm._study.store import StudyStore
@@ -209,7 +209,7 @@ def test_variety_is_hardly_sought_in_the_initial_text() -> None:
     study = optuna.create_study(sampler=LLMSampler(model=ScriptedModel(count_up()), seed=0))
     study.optimize(lambda trial: -float(suggest_text(trial, "code", "0")), n_trials=3)
     snapshot = StudyStore(study).snapshot(study)
-    parents = [choose_parent(snapshot, "code", number, 0) for number in range(3, 1_003)]
+    parents = [choose_parents(snapshot, "code", number, 0)[0] for number in range(3, 1_003)]
     drawn = Counter(parent.number for parent in parents if parent)
     assert 0 < drawn[0] < 60 < drawn[1] < drawn[2]
 

@@ -29,6 +29,7 @@ from optuna_llm._study.declarations import read_adaptations
 from optuna_llm._study.declarations import read_declared_texts
 from optuna_llm._study.declarations import read_task
 from optuna_llm._study.progress import read_progress
+from optuna_llm._study.validation import read_validation
 from optuna_llm.callbacks import ConsoleCallback
 from optuna_llm.callbacks import MaxCostCallback
 from optuna_llm.callbacks import MaxTokensCallback
@@ -124,6 +125,7 @@ def read_all(study: optuna.Study, *, plots: bool = True) -> None:
         get_texts(trial)
         console(study, trial)
     file.getvalue().encode()
+    read_validation(study.user_attrs)
     str(usage(study))
     str(usage(study, Prices(1, 1)))
     str(sampler.preview(study)).encode()
