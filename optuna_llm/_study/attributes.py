@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Collection
+from collections.abc import Hashable
 from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import field
+import functools
 import itertools
 import json
 import re
@@ -107,7 +109,8 @@ def check_text_name(name: str) -> None:
         raise ValueError(f"{problem} Give the text parameter another name.")
 
 
-def is_text_name(name: object) -> TypeGuard[str]:
+@functools.lru_cache
+def is_text_name(name: Hashable) -> TypeGuard[str]:
     """Whether a text parameter can have this name."""
     return not _find_name_problem(name)
 
@@ -300,6 +303,10 @@ def read_provenance(trial: HasAttributes) -> Provenance:
 
 def read_source(trial: HasAttributes) -> Source | None:
     """Who decided the trial's values; None while nobody has."""
+    proposal = trial.user_attrs.get(PROPOSAL)
+    source = proposal.get("source") if isinstance(proposal, Mapping) else None
+    if source == "model":
+        return "model"  # The most there are, told without a look at the rest.
     return read_provenance(trial).source
 
 

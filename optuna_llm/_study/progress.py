@@ -50,6 +50,8 @@ def read_progress(study: Study) -> Progress:
     for trial in finished:
         if trial.state != TrialState.COMPLETE:
             continue
+        if len(directions) == 1 and best and _cannot_beat(trial, best[0], directions[0]):
+            continue
         record = make_record(trial)
         if len(directions) == 1 and best and not _is_better(record, best[0], directions):
             continue
@@ -57,6 +59,15 @@ def read_progress(study: Study) -> Progress:
         if record in best:
             improvements.append(record)
     return Progress(objectives, {t.number: t for t in trials}, finished, improvements, best)
+
+
+def _cannot_beat(trial: FrozenTrial, best: TrialRecord, direction: StudyDirection) -> bool:
+    """Whether a complete trial's value alone says so, as of most trials of a long study."""
+    assert trial.values is not None
+    assert best.values is not None
+    value, record = trial.values[0], best.values[0]
+    is_up = direction == StudyDirection.MAXIMIZE
+    return not best.violation and (value <= record if is_up else value >= record)
 
 
 def _is_better(a: TrialRecord, b: TrialRecord, directions: Sequence[StudyDirection]) -> bool:

@@ -10,10 +10,10 @@ from typing import Any
 from typing import TYPE_CHECKING
 
 from optuna_llm._quoting import shorten
+from optuna_llm._study.ledger import read_trial_costs
 from optuna_llm._study.progress import Progress
 from optuna_llm._study.usage import price
 from optuna_llm._study.usage import Prices
-from optuna_llm._study.usage import read_trial_costs
 from optuna_llm.visualization._points import escape_html
 from optuna_llm.visualization._points import find_lineage
 from optuna_llm.visualization._points import Point
