@@ -20,6 +20,7 @@ from optuna_llm._study import internals
 from optuna_llm._study.declarations import read_adaptations
 from optuna_llm._study.declarations import read_declared_texts
 from optuna_llm._study.declarations import read_task
+from optuna_llm._study.ledger import read_costs
 from optuna_llm._study.progress import Progress
 from optuna_llm._study.progress import read_progress
 from optuna_llm._study.usage import Prices
@@ -202,7 +203,9 @@ def _save_plots(
         figures = {
             "llm-sources": draw_source_history(points, is_single, objective),
             "llm-lineage": draw_lineage(points, objective),
-            "llm-usage": draw_usage(progress, points, is_single, objective, prices),
+            "llm-usage": draw_usage(
+                progress, points, is_single, objective, read_costs(study), prices
+            ),
         }
     except ImportError as error:
         _warn_once(f"The dashboard gets no plots. {error}")
