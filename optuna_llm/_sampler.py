@@ -90,7 +90,7 @@ class LLMSampler(BaseSampler):
             :class:`~optuna.samplers.TPESampler` by default.
         seed: Makes what is drawn here repeatable: by the default base sampler, by the stand-in
             model if it is given by name, and which trial's text the next one is to start from
-            (7 in 10 times the best; else one of the leading five or, 1 in 10 times, any
+            (7 in 10 times the best; else another of the leading five or, 1 in 10 times, any
             complete one; half as often the best after eight trials without gain).
         max_prompt_tokens: Size of the messages of one call together, a token counted as 4
             characters; the text to start from always stands there whole. None is 16,000 and four

@@ -127,7 +127,8 @@ def run(
         **unknown: Refused with a hint at what to write instead.
 
     Raises:
-        ModelSetupError: If the model's server refuses for good, such as for a wrong key.
+        ModelSetupError: If the model's server refuses for good, such as for a wrong key, or has
+            never answered.
         TypeError: If ``func`` returns neither a number nor a number and a string.
         ValueError: If an argument cannot be right.
     """

@@ -132,6 +132,7 @@ assert "color: #" in block, block
 """
 
 
+@pytest.mark.slow
 def test_a_notebook_shows_a_trial_as_one_block_in_color() -> None:
     shown = subprocess.run([sys.executable, "-c", NOTEBOOK], capture_output=True, text=True)
     assert (shown.returncode, shown.stdout) == (0, ""), shown.stderr

@@ -256,8 +256,8 @@ def storage(tmp_path_factory: pytest.TempPathFactory) -> optuna.storages.RDBStor
     return optuna.storages.RDBStorage(f"sqlite:///{tmp_path_factory.mktemp('texts')}/study.db")
 
 
-@pytest.mark.parametrize("size", [1, 70_000, 200_000])
-@pytest.mark.parametrize("letter", ["a", "\n", "é", "字", "😀", "\x00", "\ud800"])
+@pytest.mark.parametrize("size", [1, 70_000])
+@pytest.mark.parametrize("letter", ["a", "\n", "😀", "\ud800"])
 def test_a_text_of_any_length_makes_the_round_trip(
     size: int, letter: str, storage: optuna.storages.RDBStorage
 ) -> None:

@@ -34,9 +34,11 @@ def choose_parent(
             a study goes on the same in another process.
         seed: The sampler's.
     """
-    leaders = [record for record in snapshot.leaders if name in record.texts]
-    if not leaders:
+    having = [record for record in snapshot.leaders if name in record.texts]
+    if not having:
         return snapshot.find_latest_with(name)
+    # Where there is better, to start anew from where the study began leads nowhere new.
+    leaders = [record for record in having if record.source != "initial"] or having
     rng = random.Random(f"{seed} {number}")
     share = 0.35 if _is_stuck(snapshot) else 0.7
     draw = rng.random()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
+from dataclasses import replace
 import html
 import threading
 
@@ -35,6 +36,12 @@ _HISTORY_SHARE = 11
 
 _LEAST_HISTORY = 6_000
 """How many characters it may take even if that is more, as far as there is room."""
+
+_SPARE = 600
+"""Characters that a bare request may take more later on: an aim, what was wrong with a reply."""
+
+_FEW = 2
+"""Below this number of finished trials that much is asked for, so that no later prompt fails."""
 
 _TEXT_SHARE = 2
 """What part of the longest text it may take in any case."""
@@ -144,6 +151,11 @@ class PromptBuilder:
         # transcript fits depends on the rest: so room is kept for the longest that it can be.
         reserved = len(page.fill("")) + len(INSIGHTS_REQUEST)
         if room < reserved:
+            page = replace(page, is_bare=True)
+            reserved = len(page.fill(""))
+        spare = _SPARE if len(snapshot.finished) < _FEW else 0
+        if room < reserved + spare:
+            reserved += spare
             raise ValueError(
                 f"max_prompt_tokens={size // CHARACTERS_PER_TOKEN} is too small for this study: "
                 f"its parameters take {len(system) // CHARACTERS_PER_TOKEN:,} tokens and the "
@@ -155,8 +167,10 @@ class PromptBuilder:
         if self._max_tokens is None:
             # What is said of a long text is cheap beside the text.
             share = max(share, longest // _TEXT_SHARE)
-        asks = self._grow(page, room - reserved, share)
+        asks = self._grow(page, room - reserved - page.head_size, share) and not page.is_bare
         user = page.fill(str(transcript), asks_insights=asks)
+        if len(user) > room:
+            user, asks = replace(page, is_bare=True).fill(str(transcript)), False
         images = tuple(request.images)
         return Prompt((Message("system", system), Message("user", user, images)), asks)
 

@@ -12,6 +12,7 @@ from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial
 
 from optuna_llm._errors import ModelSetupError
+from optuna_llm._errors import NeverAnsweredError
 from optuna_llm._logging import get_logger
 from optuna_llm._prompt.builder import Prompt
 from optuna_llm._prompt.builder import PromptBuilder
@@ -162,7 +163,11 @@ class StudySession:
             stand_in = base.propose(snapshot, request, _accept)
             passed = Proposal(_params(stand_in), {}, f"The model passed: {result.reason}")
             return replace(stand_in, result=passed, usage=asked.usage, model=asked.model)
-        if isinstance(result, ModelSetupError) or request.problem.texts:
+        # A server that has never answered may still come up: meanwhile numbers go on.
+        is_final = isinstance(result, ModelSetupError) and not isinstance(
+            result, NeverAnsweredError
+        )
+        if is_final or request.problem.texts:
             return asked
         _logger.warning("%s The base sampler decides.", result)
         return replace(

@@ -42,8 +42,9 @@ PREFIX = "llm:"
 
 PROPOSAL = "llm:proposal"
 IMAGES = "llm:images"
+CASES = "llm:cases"
 _RELATIVE = "llm:text:"
-_TRIAL_KEYS = (PROPOSAL, IMAGES)
+_TRIAL_KEYS = (PROPOSAL, IMAGES, CASES)
 """The keys of a trial under our prefix, or what they begin with if they end in a colon."""
 
 MAX_BYTES = 60_000
@@ -51,7 +52,7 @@ MAX_BYTES = 60_000
 
 _MAX_RATIONALE = 2_000
 _MAX_ERROR = 1_500
-_MAX_MODEL = 200
+_MAX_NAME = 200
 _MAX_PIECES = 100_000
 
 _ARTIFACT_ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z-]{0,99}")
@@ -78,6 +79,7 @@ class Provenance:
 
     Attributes:
         source: Who decided the values; None while nobody has.
+        proposer: The name of who proposed them, where one is known.
         rationale: The model's reason, in its words.
         parent: Number of the trial whose text the proposal was to start from, or has edited.
         model: The model's name, as its server reports it.
@@ -90,6 +92,7 @@ class Provenance:
     """
 
     source: Source | None = None
+    proposer: str | None = None
     rationale: str = ""
     parent: int | None = None
     model: str | None = None
@@ -263,8 +266,9 @@ def provenance_attributes(provenance: Provenance) -> dict[str, Any]:
     # The long ones last: the dashboard truncates JSON.
     fields: dict[str, Any] = {
         "source": provenance.source,
+        "proposer": provenance.proposer and shorten(provenance.proposer, _MAX_NAME),
         "parent": provenance.parent,
-        "model": provenance.model and shorten(provenance.model, _MAX_MODEL),
+        "model": provenance.model and shorten(provenance.model, _MAX_NAME),
         "claim": provenance.claim,
         "texts": dict(provenance.texts) or None,
         **write_usage(provenance.usage),
@@ -303,10 +307,6 @@ def read_provenance(trial: HasAttributes) -> Provenance:
 
 def read_source(trial: HasAttributes) -> Source | None:
     """Who decided the trial's values; None while nobody has."""
-    proposal = trial.user_attrs.get(PROPOSAL)
-    source = proposal.get("source") if isinstance(proposal, Mapping) else None
-    if source == "model":
-        return "model"  # The most there are, told without a look at the rest.
     return read_provenance(trial).source
 
 
@@ -345,10 +345,7 @@ def skip_unknown_keys(trial: HasAttributes) -> None:
 _PROVENANCE_FIELDS: Mapping[str, Callable[[object], bool]] = {
     "source": lambda value: value in get_args(Source),
     "parent": is_count,
-    "model": is_string,
-    "claim": is_string,
-    "error": is_string,
-    "rationale": is_string,
+    **dict.fromkeys(("proposer", "model", "claim", "error", "rationale"), is_string),
 }
 
 

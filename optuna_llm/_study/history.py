@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import replace
 import math
+from types import MappingProxyType
 from typing import Any
 
 from optuna import Study
@@ -18,6 +19,8 @@ from optuna.trial import TrialState
 from optuna_llm._records import TextParameter
 from optuna_llm._records import TrialRecord
 from optuna_llm._study import attributes as stored
+from optuna_llm._study.case_table import CaseTable
+from optuna_llm._study.cases import read_cases
 from optuna_llm._study.choices import ChoiceStatistics
 from optuna_llm._study.facts import StudyFacts
 from optuna_llm._study.identity import digest_text
@@ -38,6 +41,9 @@ from optuna_llm._study.snapshot import TrialIndex
 
 _N_LEADERS = 5
 NO_FACTS = StudyFacts()
+
+_TIE = 1e-9
+"""Relative difference up to which two values are the same."""
 
 _SHORT_FEEDBACK = 60
 """Feedback up to this length is shown again even if an earlier trial had the same."""
@@ -64,7 +70,6 @@ class History:
         self._finished: list[TrialRecord] = []
         self._complete: list[TrialRecord] = []
         self._order: Order = []
-        self._unsorted: list[tuple[float, ...]] = []
         self._latest_with_images: TrialRecord | None = None
         self._space: dict[str, tuple[int, BaseDistribution]] = {}
         self._uses: dict[str, int] = {}
@@ -75,6 +80,7 @@ class History:
         self._gains: list[float] = []
         self._since_gain: list[TrialRecord] = []
         self._choices = ChoiceStatistics(self._directions)
+        self._cases = CaseTable(self._directions)
         self._noise = 0.0
 
     def update(
@@ -93,10 +99,11 @@ class History:
         self._n_seen = max(self._n_seen, len(trials))
         ended = [i for i in self._open if i < len(trials) and trials[i].state.is_finished()]
         self._open.difference_update(ended)
+        n_ranked = len(self._order)
         for trial in sorted((trials[i] for i in ended), key=completion_order):
             self._add_finished(trial)
-        self._order = add_sorted(self._order, self._unsorted)
-        self._unsorted = []
+        new = [rank(record, self._directions) for record in self._complete[n_ranked:]]
+        self._order = add_sorted(self._order, new)
         self._update_running([trials[i] for i in sorted(self._open) if i < len(trials)])
 
     def learn_space(self, trial: FrozenTrial) -> None:
@@ -112,6 +119,7 @@ class History:
         texts: Mapping[str, TextParameter],
         facts: StudyFacts = NO_FACTS,
         insights: Sequence[str] = (),
+        case_names: Mapping[int, str] = MappingProxyType({}),
     ) -> StudySnapshot:
         """The study as it is now.
 
@@ -120,6 +128,7 @@ class History:
             texts: Its declared text parameters.
             facts: What the user has told of it.
             insights: What a model has learned from its trials.
+            case_names: Names of cases, by number.
         """
         names = self._space.keys() | self._uses.keys()
         return StudySnapshot(
@@ -144,6 +153,8 @@ class History:
             facts=facts,
             insights=insights,
             choices=self._choices,
+            cases=self._cases,
+            case_names=case_names,
             # A later update gives the history's own index other running trials.
             _index=replace(self._index),
         )
@@ -160,10 +171,14 @@ class History:
         return self._longest.keys() | set(running)
 
     def _update_running(self, trials: Sequence[FrozenTrial]) -> None:
-        """Take in the unfinished trials, by number; those that wait have nothing to tell."""
+        """Take in the unfinished trials, by number; those that wait may have claimed values."""
         now: dict[int, _RunningTrial] = {}
+        claims: dict[str, list[int]] = {}
         for trial in trials:
-            if trial.state != TrialState.RUNNING:
+            if trial.state == TrialState.WAITING:
+                claim = stored.read_provenance(trial).claim
+                if claim is not None:
+                    claims.setdefault(claim, []).append(trial.number)
                 continue
             known = self._running.get(trial.number)
             if known is None or not known.is_same(trial):
@@ -171,7 +186,6 @@ class History:
                 known = _RunningTrial(trial, self._declared)
             now[trial.number] = known
         identities: dict[Identity, list[int]] = {}
-        claims: dict[str, list[int]] = {}
         for number, running in now.items():
             if running.has_values:
                 identities.setdefault(running.identity, []).append(number)
@@ -206,9 +220,9 @@ class History:
         if len(record.feedback) > _SHORT_FEEDBACK:
             self._index.by_feedback.setdefault(record.feedback, record)
         self._choices.add(record, self.space)
+        self._cases.add(record)
         if record.state == TrialState.COMPLETE:
             self._complete.append(record)
-            self._unsorted.append(rank(record, self._directions))
             self._note_gain(record)
             self._add_leader(record, identity)
 
@@ -231,6 +245,10 @@ class History:
             return
         former, new = (to_costs(r, self._directions)[0] for r in (self._best[0], record))
         is_feasible = not record.violation and not self._best[0].violation
+        # Rounding makes no gain.
+        is_tie = math.isclose(former, new, rel_tol=_TIE)
+        if is_tie and is_feasible:
+            return
         if rank(record, self._directions)[:-1] < rank(self._best[0], self._directions)[:-1]:
             self._index.steps.add(record.number)
         if is_feasible and former - new > self._noise:
@@ -284,6 +302,7 @@ def make_record(trial: FrozenTrial, declared: Collection[str] = ()) -> TrialReco
     """
     stored.skip_unknown_keys(trial)
     provenance = stored.read_provenance(trial)
+    cases = read_cases(trial)
     return TrialRecord(
         number=trial.number,
         state=trial.state,
@@ -301,6 +320,9 @@ def make_record(trial: FrozenTrial, declared: Collection[str] = ()) -> TrialReco
         parent=provenance.parent,
         source=provenance.source,
         images=stored.read_images(trial),
+        cases=cases.results,
+        n_cases=cases.count,
+        noise=cases.noise,
     )
 
 

@@ -30,6 +30,7 @@ class Progress:
         improvements: The trials that were the best when they completed, in order of completion;
             with several objectives, those that no earlier trial dominated.
         best: The best trial, or the Pareto front. Infeasible trials only if none is feasible.
+        numbers: Names of the number parameters that any trial has used.
     """
 
     objectives: Sequence[tuple[str, StudyDirection]]
@@ -37,6 +38,7 @@ class Progress:
     finished: Sequence[FrozenTrial]
     improvements: Sequence[TrialRecord]
     best: Sequence[TrialRecord]
+    numbers: frozenset[str]
 
 
 def read_progress(study: Study) -> Progress:
@@ -51,23 +53,25 @@ def read_progress(study: Study) -> Progress:
         if trial.state != TrialState.COMPLETE:
             continue
         if len(directions) == 1 and best and _cannot_beat(trial, best[0], directions[0]):
-            continue
+            continue  # Of hundreds of trials with cases, records take longer than all else.
         record = make_record(trial)
         if len(directions) == 1 and best and not _is_better(record, best[0], directions):
             continue
         best = merge_leader(best, record, directions, 1)
         if record in best:
             improvements.append(record)
-    return Progress(objectives, {t.number: t for t in trials}, finished, improvements, best)
+    numbers = frozenset().union(*(trial.params for trial in trials))
+    by_number = {trial.number: trial for trial in trials}
+    return Progress(objectives, by_number, finished, improvements, best, numbers)
 
 
 def _cannot_beat(trial: FrozenTrial, best: TrialRecord, direction: StudyDirection) -> bool:
-    """Whether a complete trial's value alone says so, as of most trials of a long study."""
-    assert trial.values is not None
-    assert best.values is not None
-    value, record = trial.values[0], best.values[0]
-    is_up = direction == StudyDirection.MAXIMIZE
-    return not best.violation and (value <= record if is_up else value >= record)
+    """Whether a trial's value is no better than that of a feasible one."""
+    if best.violation or not best.values or not trial.values:
+        return False
+    own: float = trial.values[0]
+    other = best.values[0]
+    return own <= other if direction == StudyDirection.MAXIMIZE else own >= other
 
 
 def _is_better(a: TrialRecord, b: TrialRecord, directions: Sequence[StudyDirection]) -> bool:

@@ -22,6 +22,8 @@ from optuna_llm._records import Usage
 from optuna_llm._study import attributes as stored
 from optuna_llm._study import declarations
 from optuna_llm._study import internals
+from optuna_llm._study.cases import find_named_here
+from optuna_llm._study.cases import read_case_names
 from optuna_llm._study.facts import find_told_here
 from optuna_llm._study.facts import read_facts
 from optuna_llm._study.facts import StudyFacts
@@ -50,6 +52,7 @@ class StudyStore:
         self._texts: Mapping[str, TextParameter] | None = None
         self._facts = StudyFacts()
         self._insights: Sequence[str] = ()
+        self._case_names: Mapping[int, str] = {}
         self._knows_model = False
         self._latest = self._history.make_snapshot(task, {})
         self._worker = uuid4().hex
@@ -83,7 +86,7 @@ class StudyStore:
                 self._texts = None
                 texts = self._read_texts(study)
             self._latest = self._history.make_snapshot(
-                self._task, texts, self._facts, self._insights
+                self._task, texts, self._facts, self._insights, self._case_names
             )
             return self._latest
 
@@ -112,15 +115,20 @@ class StudyStore:
         error = outcome.error or (str(result) if isinstance(result, LLMError) else "")
         known = stored.read_provenance(trial)
         source: Source | None = outcome.source if isinstance(result, Proposal) else None
+        rationale = result.rationale if isinstance(result, Proposal) else ""
+        parent = outcome.find_parent()
         if internals.read_fixed_params(trial) is not None:
-            # Of a retried trial, who decided its values the first time.
+            # Of an enqueued or a retried trial, who decided its values, and why.
             source = known.source or "user"
+            rationale = known.rationale or rationale
+            parent = parent if known.parent is None else known.parent
         # A text that the trial has been given as an attribute may be in pieces of any size.
         new = {name: text for name, text in texts.items() if name not in trial.user_attrs}
         provenance = stored.Provenance(
             source=source,
-            rationale=result.rationale if isinstance(result, Proposal) else "",
-            parent=outcome.find_parent(),
+            proposer=known.proposer,
+            rationale=rationale,
+            parent=parent,
             model=outcome.model,
             usage=outcome.usage if outcome.usage.calls or outcome.source == "model" else None,
             error=error,
@@ -177,8 +185,10 @@ class StudyStore:
             self._read_task(study, declarations.read_task(held))
             self._facts = read_facts(held)
             self._insights = declarations.read_insights(held)
+            self._case_names = read_case_names(held)
             self._texts = declarations.read_declared_texts(held)
         self._facts = find_told_here(study) or self._facts
+        self._case_names = {**self._case_names, **find_named_here(study)}
         self._texts = {**self._texts, **declarations.find_declared_here(study)}
         return self._texts
 

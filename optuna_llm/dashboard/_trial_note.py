@@ -4,18 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from collections.abc import Mapping
+import re
 
 from optuna.trial import FrozenTrial
+from optuna.trial import TrialState
 
 from optuna_llm._quoting import diff_texts
+from optuna_llm._quoting import one_line
 from optuna_llm._records import TextParameter
 from optuna_llm._records import Usage
 from optuna_llm._study import attributes as stored
-from optuna_llm._study.distributions import write_number
+from optuna_llm._study.case_table import find_case_sign
+from optuna_llm._study.cases import read_cases
+from optuna_llm._study.distributions import write_apart
 from optuna_llm._study.progress import Progress
 from optuna_llm.dashboard._markdown import escape
 from optuna_llm.dashboard._markdown import fold
 from optuna_llm.dashboard._markdown import show_block
+from optuna_llm.dashboard._markdown import table
 from optuna_llm.dashboard._notes import describe_origin
 from optuna_llm.dashboard._notes import describe_result
 from optuna_llm.dashboard._notes import join_note
@@ -24,6 +30,8 @@ from optuna_llm.dashboard._notes import join_note
 _MAX_DIFF = 1_200
 _MAX_TEXT = 6_000
 _MAX_FEEDBACK = 700
+_MAX_CASES = 5
+_MAX_WORDS = 100
 
 
 def write_trial_note(
@@ -45,6 +53,8 @@ def write_trial_note(
     parts = [_describe_outcome(trial, progress)]
     if provenance.rationale:
         parts.append(f"> {escape(provenance.rationale)}")
+        if unused := _find_unused(trial, provenance.rationale, progress):
+            parts.append(f"Not used by this trial: {', '.join(map(escape, unused))}")
     if provenance.error:
         parts.append(f"**The model's proposal was not used:** {escape(provenance.error)}")
     if changes := _describe_changes(trial, parent):
@@ -52,6 +62,7 @@ def write_trial_note(
     parts += _show_texts(trial, parent, texts, whole)
     if feedback := stored.read_feedback(trial):
         parts += ["**Feedback**", show_block(fold(feedback, None), None, _MAX_FEEDBACK)]
+    parts += _describe_cases(trial, progress)
     if count := len(stored.read_images(trial)):
         several = "s" if count > 1 else ""
         parts.append(f"{count} image{several}, among the trial's artifacts")
@@ -69,16 +80,28 @@ def _describe_outcome(trial: FrozenTrial, progress: Progress) -> str:
     return ", ".join([*parts, *describe_origin(trial)])
 
 
+def _find_unused(trial: FrozenTrial, rationale: str, progress: Progress) -> list[str]:
+    """Number parameters that the rationale names and the trial has not asked for.
+
+    In a conditional space a model proposes values for all branches, and may explain those that the
+    trial did not take. Names of one letter are passed over: they may be words.
+    """
+    if trial.state != TrialState.COMPLETE:
+        return []
+    words = set(re.findall(r"\w+", rationale))
+    unused = progress.numbers - trial.params.keys()
+    return sorted(name for name in unused & words if len(name) > 1)
+
+
 def _describe_changes(trial: FrozenTrial, parent: FrozenTrial | None) -> str:
     """The number parameters whose values differ from the parent's."""
     if parent is None:
         return ""
-    changes = [
-        f"{escape(name)} {escape(write_number(parent.params[name]))} → "
-        f"**{escape(write_number(value))}**"
-        for name, value in trial.params.items()
-        if name in parent.params and parent.params[name] != value
-    ]
+    changes = []
+    for name, now in trial.params.items():
+        if name in parent.params and parent.params[name] != now:
+            before, after = map(escape, write_apart(parent.params[name], now))
+            changes.append(f"{escape(name)} {before} → **{after}**")
     return ", ".join(changes)
 
 
@@ -104,6 +127,24 @@ def _show_texts(
         if whole or name not in before:
             yield title
             yield show_block(fold(text, language), language, _MAX_TEXT // len(now))
+
+
+def _describe_cases(trial: FrozenTrial, progress: Progress) -> Iterator[str]:
+    """The worst cases of the trial that something was said of."""
+    results = read_cases(trial).results
+    said = [case for case, result in results.items() if result.words]
+    if not said:
+        return
+    sign = find_case_sign(None, [direction for _, direction in progress.objectives])
+    worst = sorted(said, key=lambda case: (sign * results[case].score, case))[:_MAX_CASES]
+    yield f"**The worst of {len(results)} cases**"
+    yield table(
+        ["case:", "score:", "feedback"],
+        [
+            [str(c), f"{results[c].score:.4g}", escape(one_line(results[c].words, _MAX_WORDS))]
+            for c in worst
+        ],
+    )
 
 
 def _describe_usage(usage: Usage) -> str:

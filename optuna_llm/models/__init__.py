@@ -13,6 +13,7 @@ from optuna_llm.models._resolve import resolve_model
 
 
 if TYPE_CHECKING:
+    from optuna_llm.models._command import CommandModel
     from optuna_llm.models._litellm import LiteLLMModel
     from optuna_llm.models._offline import OfflineModel
     from optuna_llm.models._openai import OpenAIModel
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ChatModel",
+    "CommandModel",
     "FunctionModel",
     "LiteLLMModel",
     "ModelLike",
@@ -31,6 +33,7 @@ __all__ = [
 
 # Imported when they are asked for, since a study needs one of them at most.
 _LAZY = {
+    "CommandModel": "_command",
     "LiteLLMModel": "_litellm",
     "OfflineModel": "_offline",
     "OpenAIModel": "_openai",

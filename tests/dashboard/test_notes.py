@@ -46,7 +46,7 @@ class Handle:
     def __init__(self, study: optuna.Study, number: int) -> None:
         self.study = study
         self.storage = study._storage
-        self._trial_id = study.trials[number]._trial_id
+        self._trial_id = study.get_trials(deepcopy=False)[number]._trial_id
 
 
 def trial_note(study: optuna.Study, number: int) -> str:
@@ -233,6 +233,10 @@ def test_the_note_on_a_study_is_updated(study: optuna.Study) -> None:
     annotate(study)
     assert "Trial 5: **9**, enqueued by the user" in get_note(study)
     assert "**9**, the best when it completed" in trial_note(study, 5)
+    named = {"llm:proposal": {"source": "user", "proposer": "Ada"}}
+    study.add_trial(create_trial(value=10, user_attrs=named))
+    annotate(study)
+    assert "**10**, the best when it completed, proposed by Ada" in trial_note(study, 6)
 
 
 def make_long_study(n_trials: int, steps: int) -> optuna.Study:

@@ -96,6 +96,7 @@ def test_limits_alone_are_said_to_be_no_sandbox() -> None:
     assert run_script("pass", timeout=20, sandbox="container").contained
 
 
+@pytest.mark.slow
 def test_limits_alone_bound_memory_files_and_time() -> None:
     limits = Limits(memory=10**9, file_size=10**6, cpu_seconds=1)
     seen = run_script("bytearray(2 * 10**9)", timeout=20, sandbox="none", limits=limits)
@@ -126,8 +127,8 @@ if os.fork() == 0:
 while not os.path.exists("started"): time.sleep(0.01)
 {ends}
 """
-    execution = run_script(code, timeout=5, sandbox="none")
-    assert execution.seconds < 50
+    execution = run_script(code, timeout=5 if ends else 50, sandbox="none")
+    assert execution.seconds < 60  # The child would take a hundred.
     assert execution.timed_out == bool(ends)
     commands = [p.read_bytes() for p in Path("/proc").glob("[0-9]*/cmdline")]
     assert not any(mark.encode() in command for command in commands)

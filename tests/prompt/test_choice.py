@@ -21,9 +21,11 @@ from optuna_llm import Message
 from optuna_llm import report_feedback
 from optuna_llm import suggest_text
 from optuna_llm import TrialRecord
+from optuna_llm._prompt.aim import choose_parent
 from optuna_llm._prompt.choice import choose_usual
 from optuna_llm._study.ranking import rank
 from optuna_llm._study.sequences import Finished
+from optuna_llm._study.store import StudyStore
 from optuna_llm.testing import ScriptedModel
 from optuna_llm.testing import write_reply
 
@@ -172,6 +174,10 @@ def test_after_trials_in_vain_another_direction_is_asked_for() -> None:
     assert "- trial 12: An idea." in prompts[-1]
 
 
+def count_up() -> list[str]:
+    return [write_reply(texts={"code": f"{i}"}) for i in range(1, 10)]
+
+
 def draw_parents(n_trials: int, seed: int) -> list[int]:
     rng = random.Random(3)
     model = ScriptedModel(lambda _: write_reply(texts={"code": f"{rng.random()}"}))
@@ -196,7 +202,16 @@ def test_most_trials_start_from_the_best_and_some_from_elsewhere() -> None:
     assert back["leader"] > 15
     assert back["any"] > 5
     assert draw_parents(30, seed=0) == parents[:29]
-    assert draw_parents(200, seed=1) != parents
+    assert draw_parents(30, seed=1) != parents[:29]
+
+
+def test_variety_is_hardly_sought_in_the_initial_text() -> None:
+    study = optuna.create_study(sampler=LLMSampler(model=ScriptedModel(count_up()), seed=0))
+    study.optimize(lambda trial: -float(suggest_text(trial, "code", "0")), n_trials=3)
+    snapshot = StudyStore(study).snapshot(study)
+    parents = [choose_parent(snapshot, "code", number, 0) for number in range(3, 1_003)]
+    drawn = Counter(parent.number for parent in parents if parent)
+    assert 0 < drawn[0] < 60 < drawn[1] < drawn[2]
 
 
 def test_the_next_prompt_can_be_seen_without_a_call() -> None:

@@ -171,7 +171,7 @@ def test_values_are_told_apart_whatever_digits_that_takes() -> None:
 def test_after_a_cut_no_block_points_to_a_trial_that_is_gone() -> None:
     trials = []
     text = "".join(f"line {i}\n" for i in range(60))
-    for i in range(120):
+    for i in range(80):
         text = text.replace(f"line {i % 60}\n", f"line {i % 60} changed {i}\n")
         trials.append(make_trial(text, 1000.0 - i % 7, parent=max(0, i - 1)))
     number(trials)
@@ -321,7 +321,7 @@ def grow_program(sizes: Sequence[int], n_each: int = 3) -> list[optuna.trial.Fro
 
 @pytest.mark.parametrize(
     "sizes",
-    [[2_000] * 15, [10_000] * 15, [200, 2_000, 10_000, 30_000] * 4, [30_000] * 15, [100_000] * 6],
+    [[2_000] * 15, [10_000] * 15, [200, 2_000, 10_000, 30_000] * 3, [30_000] * 9, [100_000] * 5],
     ids=["2 kB", "10 kB", "growing", "30 kB", "100 kB"],
 )
 def test_however_long_a_program_gets_each_of_the_last_trials_is_told(sizes: list[int]) -> None:
