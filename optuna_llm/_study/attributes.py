@@ -87,8 +87,7 @@ class Provenance:
         error: Why the model's proposal was not used.
         claim: Digest of the proposed values, by which workers find duplicates while they are
             being proposed.
-        texts: Number of pieces of each text that the trial has, or gets if its objective asks
-            for it.
+        texts: Number of pieces of each text that the trial has or is to get.
     """
 
     source: Source | None = None
@@ -152,8 +151,7 @@ def fit_attribute(text: str) -> str:
 def split_text(name: str, text: str) -> dict[str, str]:
     """The user attributes that hold a text, in the order in which they have to be written.
 
-    The first piece comes last: where it is, the text is whole, even if its process has died. The
-    number of pieces has to be stored before.
+    The first piece last, and their number before: where the first piece is, the text is whole.
     """
     keyed = [(_piece_key(name, i), piece) for i, piece in enumerate(_split(text))]
     return dict(reversed(keyed))
@@ -188,10 +186,7 @@ def read_texts(trial: HasAttributes, declared: Collection[str] = ()) -> dict[str
 
 
 def read_given_pieces(trial: HasAttributes, name: str) -> dict[str, str]:
-    """The pieces of a text that was stored by hand, by key; empty if there is none.
-
-    Nothing tells how many there are, so it takes all that are there.
-    """
+    """All pieces of a text that was stored by hand, by key; empty if there is none."""
     if name in _read_counts(trial):
         return {}
     pieces = _take_pieces(trial, name, _MAX_PIECES)
