@@ -29,8 +29,8 @@ from optuna_llm._study.declarations import read_task
 from optuna_llm._study.declarations import read_unclaimed
 from optuna_llm._study.facts import read_facts
 from optuna_llm._study.history import name_objectives
+from optuna_llm._study.ledger import TrialCost
 from optuna_llm._study.usage import Prices
-from optuna_llm._study.usage import TrialCost
 
 
 _MAX_WORDS = 20

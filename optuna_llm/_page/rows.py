@@ -17,10 +17,10 @@ from optuna_llm._quoting import shorten
 from optuna_llm._records import Usage
 from optuna_llm._study import attributes as stored
 from optuna_llm._study.internals import read_constraints
+from optuna_llm._study.ledger import read_trial_cost
+from optuna_llm._study.ledger import TrialCost
 from optuna_llm._study.usage import price
 from optuna_llm._study.usage import Prices
-from optuna_llm._study.usage import read_trial_cost
-from optuna_llm._study.usage import TrialCost
 
 
 _MAX_HEAD = 160

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Collection
+from collections.abc import Hashable
 from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import field
+import functools
 import itertools
 import json
 import re
@@ -86,8 +88,7 @@ class Provenance:
         error: Why the model's proposal was not used.
         claim: Digest of the proposed values, by which workers find duplicates while they are
             being proposed.
-        texts: Number of pieces of each text that the trial has, or gets if its objective asks
-            for it.
+        texts: Number of pieces of each text that the trial has or is to get.
     """
 
     source: Source | None = None
@@ -112,7 +113,8 @@ def check_text_name(name: str) -> None:
         raise ValueError(f"{problem} Give the text parameter another name.")
 
 
-def is_text_name(name: object) -> TypeGuard[str]:
+@functools.lru_cache
+def is_text_name(name: Hashable) -> TypeGuard[str]:
     """Whether a text parameter can have this name."""
     return not _find_name_problem(name)
 
@@ -151,8 +153,7 @@ def fit_attribute(text: str) -> str:
 def split_text(name: str, text: str) -> dict[str, str]:
     """The user attributes that hold a text, in the order in which they have to be written.
 
-    The first piece comes last: where it is, the text is whole, even if its process has died. The
-    number of pieces has to be stored before.
+    The first piece last, and their number before: where the first piece is, the text is whole.
     """
     keyed = [(_piece_key(name, i), piece) for i, piece in enumerate(_split(text))]
     return dict(reversed(keyed))
@@ -187,10 +188,7 @@ def read_texts(trial: HasAttributes, declared: Collection[str] = ()) -> dict[str
 
 
 def read_given_pieces(trial: HasAttributes, name: str) -> dict[str, str]:
-    """The pieces of a text that was stored by hand, by key; empty if there is none.
-
-    Nothing tells how many there are, so it takes all that are there.
-    """
+    """All pieces of a text that was stored by hand, by key; empty if there is none."""
     if name in _read_counts(trial):
         return {}
     pieces = _take_pieces(trial, name, _MAX_PIECES)

@@ -70,7 +70,6 @@ class History:
         self._finished: list[TrialRecord] = []
         self._complete: list[TrialRecord] = []
         self._order: Order = []
-        self._unsorted: list[tuple[float, ...]] = []
         self._latest_with_images: TrialRecord | None = None
         self._space: dict[str, tuple[int, BaseDistribution]] = {}
         self._uses: dict[str, int] = {}
@@ -100,10 +99,11 @@ class History:
         self._n_seen = max(self._n_seen, len(trials))
         ended = [i for i in self._open if i < len(trials) and trials[i].state.is_finished()]
         self._open.difference_update(ended)
+        n_ranked = len(self._order)
         for trial in sorted((trials[i] for i in ended), key=completion_order):
             self._add_finished(trial)
-        self._order = add_sorted(self._order, self._unsorted)
-        self._unsorted = []
+        new = [rank(record, self._directions) for record in self._complete[n_ranked:]]
+        self._order = add_sorted(self._order, new)
         self._update_running([trials[i] for i in sorted(self._open) if i < len(trials)])
 
     def learn_space(self, trial: FrozenTrial) -> None:
@@ -223,7 +223,6 @@ class History:
         self._cases.add(record)
         if record.state == TrialState.COMPLETE:
             self._complete.append(record)
-            self._unsorted.append(rank(record, self._directions))
             self._note_gain(record)
             self._add_leader(record, identity)
 

@@ -21,6 +21,7 @@ from optuna_llm._study.cases import read_case_names
 from optuna_llm._study.declarations import read_adaptations
 from optuna_llm._study.declarations import read_declared_texts
 from optuna_llm._study.declarations import read_task
+from optuna_llm._study.ledger import read_costs
 from optuna_llm._study.progress import Progress
 from optuna_llm._study.progress import read_progress
 from optuna_llm._study.usage import Prices
@@ -208,7 +209,9 @@ def _save_plots(
         figures = {
             "llm-sources": draw_source_history(points, is_single, objective),
             "llm-lineage": draw_lineage(points, objective),
-            "llm-usage": draw_usage(progress, points, is_single, objective, prices),
+            "llm-usage": draw_usage(
+                progress, points, is_single, objective, read_costs(study), prices
+            ),
         }
         cases = draw_cases(
             progress, read_case_names(study.user_attrs), _MAX_CASE_TRIALS, _MAX_CASES

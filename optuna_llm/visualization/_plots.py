@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from optuna import Study
 
 from optuna_llm._study.cases import read_case_names
+from optuna_llm._study.ledger import read_costs
 from optuna_llm._study.progress import read_progress
 from optuna_llm._study.usage import Prices
 from optuna_llm.visualization._cases import draw_cases
@@ -119,4 +120,5 @@ def plot_usage(
         ValueError: If the study has several objectives and no target is given.
     """
     progress = read_progress(study)
-    return draw_usage(progress, read_points(progress, target), target is None, target_name, prices)
+    points = read_points(progress, target)
+    return draw_usage(progress, points, target is None, target_name, read_costs(study), prices)
