@@ -14,7 +14,7 @@ from optuna_llm._errors import ModelSetupError
 from optuna_llm._errors import NeverAnsweredError
 from optuna_llm._errors import ReplyError
 from optuna_llm._images import Image
-from optuna_llm._proposing.enqueue import propose
+from optuna_llm._records import CaseResult
 from optuna_llm._records import Completion
 from optuna_llm._records import Message
 from optuna_llm._records import TrialRecord
@@ -23,12 +23,14 @@ from optuna_llm._sampler import LLMSampler
 from optuna_llm._study.facts import describe_study
 from optuna_llm._text import explain_failures
 from optuna_llm._text import get_texts
+from optuna_llm._text import report_case
 from optuna_llm._text import report_feedback
 from optuna_llm._text import suggest_text
 from optuna_llm.models import ChatModel
 
 
 if TYPE_CHECKING:
+    from optuna_llm._proposing.enqueue import propose
     from optuna_llm._study.usage import Prices
     from optuna_llm._study.usage import StudyUsage
     from optuna_llm._study.usage import usage
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
 __version__ = "0.2.0"
 
 __all__ = [
+    "CaseResult",
     "ChatModel",
     "CommandModel",
     "Completion",
@@ -61,6 +64,7 @@ __all__ = [
     "explain_failures",
     "get_texts",
     "propose",
+    "report_case",
     "report_feedback",
     "suggest_text",
     "usage",
@@ -68,9 +72,11 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    # Imported when they are asked for: a study needs one of the models at most.
+    # Imported when they are asked for: a study needs one of the models at most, and few the rest.
     if name in ("Prices", "StudyUsage", "usage"):
         return getattr(importlib.import_module("optuna_llm._study.usage"), name)
+    if name == "propose":
+        return getattr(importlib.import_module("optuna_llm._proposing.enqueue"), name)
     if name in ("CommandModel", "OfflineModel", "OpenAIModel"):
         return getattr(models, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

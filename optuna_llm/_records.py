@@ -178,6 +178,19 @@ class Problem:
         }
 
 
+@dataclass(frozen=True)
+class CaseResult:
+    """What the evaluator found in one case.
+
+    Attributes:
+        score: The case's share in the objective, in the same direction.
+        words: What it said of it; empty for nothing.
+    """
+
+    score: float
+    words: str = ""
+
+
 @dataclass(frozen=True, eq=False)
 class TrialRecord:
     """One trial, as the model is shown it. Compared by identity.
@@ -196,6 +209,11 @@ class TrialRecord:
         parent: Number of the trial whose texts this one was derived from.
         source: Who decided its values; None where nobody has said.
         images: Artifact ids of the images that the evaluator has handed over.
+        cases: Results of the cases that it was evaluated on, by the case's number; empty where
+            the objective is no mean over cases.
+        n_cases: How many cases it was to be evaluated on; None where nobody has said.
+        noise: Standard deviation of its value over repeated evaluations of the same values,
+            estimated from repeats of its cases; None without repeats.
     """
 
     number: int
@@ -210,10 +228,15 @@ class TrialRecord:
     parent: int | None = None
     source: Source | None = None
     images: Sequence[str] = ()
+    cases: Mapping[int, CaseResult] = field(default_factory=dict)
+    n_cases: int | None = None
+    noise: float | None = None
 
     @property
     def violation(self) -> float:
         """By how much the constraints are violated in total; 0 for a feasible trial."""
+        if not self.constraints:
+            return 0
         return sum(value for value in self.constraints.values() if value > 0)
 
 

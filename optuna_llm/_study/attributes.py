@@ -40,8 +40,9 @@ PREFIX = "llm:"
 
 PROPOSAL = "llm:proposal"
 IMAGES = "llm:images"
+CASES = "llm:cases"
 _RELATIVE = "llm:text:"
-_TRIAL_KEYS = (PROPOSAL, IMAGES)
+_TRIAL_KEYS = (PROPOSAL, IMAGES, CASES)
 """The keys of a trial under our prefix, or what they begin with if they end in a colon."""
 
 MAX_BYTES = 60_000
@@ -340,12 +341,8 @@ def skip_unknown_keys(trial: HasAttributes) -> None:
 
 _PROVENANCE_FIELDS: Mapping[str, Callable[[object], bool]] = {
     "source": lambda value: value in get_args(Source),
-    "proposer": is_string,
     "parent": is_count,
-    "model": is_string,
-    "claim": is_string,
-    "error": is_string,
-    "rationale": is_string,
+    **dict.fromkeys(("proposer", "model", "claim", "error", "rationale"), is_string),
 }
 
 

@@ -37,7 +37,20 @@ _INSIGHTS = "llm:insights"
 FACTS = "llm:facts"
 _STOP = "llm:stop"
 _MARK = "llm:mark:"
-_STUDY_KEYS = (_TASK, _TEXT, _UNCLAIMED, _ADAPTATIONS, _INSIGHTS, FACTS, _STOP, _MARK)
+CASE_NAMES = "llm:cases"
+VALIDATION = "llm:validation"
+_STUDY_KEYS = (
+    _TASK,
+    _TEXT,
+    _UNCLAIMED,
+    _ADAPTATIONS,
+    _INSIGHTS,
+    FACTS,
+    CASE_NAMES,
+    VALIDATION,
+    _STOP,
+    _MARK,
+)
 """The keys of a study under our prefix, or what they begin with if they end in a colon."""
 
 _NUMBER = re.compile(r"[0-9]{1,9}")

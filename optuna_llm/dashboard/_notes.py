@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Sequence
+import math
 
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
 
 from optuna_llm._study.attributes import read_provenance
+from optuna_llm._study.cases import read_cases
 from optuna_llm._study.internals import read_constraints
 from optuna_llm._study.progress import Progress
 from optuna_llm.dashboard._markdown import escape
@@ -72,6 +74,11 @@ def describe_result(trial: FrozenTrial, progress: Progress) -> str:
         return "Failed"
     values = write_values(trial.values or (), progress)
     if trial.state == TrialState.PRUNED:
+        cases = read_cases(trial)
+        if cases.results:
+            mean = math.fsum(r.score for r in cases.results.values()) / len(cases.results)
+            of = "" if cases.count is None else f" of {cases.count}"
+            return f"Pruned after {len(cases.results)}{of} cases with a mean of {mean:.10g}"
         return f"Pruned at {values}" if values else "Pruned"
     infeasible = any(value > 0 for value in read_constraints(trial).values())
     return values + (" (infeasible)" if infeasible else "")

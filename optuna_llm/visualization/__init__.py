@@ -1,4 +1,4 @@
-"""A study in a notebook: the study page, and plots of sources, lineage and cost.
+"""A study in a notebook: the study page, and plots of sources, lineage, cost and cases.
 
 .. code-block:: python
 
@@ -18,10 +18,11 @@ The plots are named and called like those of ``optuna.visualization`` and return
 
 from __future__ import annotations
 
+from optuna_llm.visualization._plots import plot_cases
 from optuna_llm.visualization._plots import plot_lineage
 from optuna_llm.visualization._plots import plot_source_history
 from optuna_llm.visualization._plots import plot_usage
 from optuna_llm.visualization._show import show
 
 
-__all__ = ["plot_lineage", "plot_source_history", "plot_usage", "show"]
+__all__ = ["plot_cases", "plot_lineage", "plot_source_history", "plot_usage", "show"]

@@ -27,6 +27,7 @@ from optuna_llm import report_feedback
 from optuna_llm import suggest_text
 from optuna_llm._reply.edits import Edit
 from optuna_llm._reply.edits import write_edits
+from optuna_llm.evaluate import evaluate_cases
 from optuna_llm.testing import ScriptedModel
 from optuna_llm.testing import write_reply
 
@@ -59,6 +60,38 @@ def ask_text() -> ScriptedModel:
     )
     study = make_study(model, "Find a long palindrome.", direction="maximize")
     study.optimize(objective, n_trials=5)
+    return model
+
+
+def ask_cases() -> ScriptedModel:
+    """Questions with names, of which one trial is pruned and none answers all."""
+    questions = {f"sum of {i} and {i}": i for i in range(40)}
+
+    class AfterSix(optuna.pruners.BasePruner):
+        def prune(self, study: optuna.Study, trial: optuna.trial.FrozenTrial) -> bool:
+            return trial.number == 4 and len(trial.intermediate_values) == 20
+
+    def objective(trial: optuna.Trial) -> float:
+        text = suggest_text(trial, "prompt", "Add.", description="A system prompt.")
+
+        def answer(i: int) -> tuple[float, str]:
+            knows = i % 9 < len(text) // 10 and i != 13 and (i != 5 or len(text) < 40)
+            return float(knows), "" if knows else f"answered {i + 1}, not {2 * i}"
+
+        return evaluate_cases(trial, questions, answer)
+
+    prompts = [
+        "Add the two numbers.",
+        "Add the two numbers, digit by digit.",
+        "Add the two numbers, digit by digit, and mind what you carry over.",
+        "Guess the sum.",
+        "Add the two numbers, digit by digit, and check twice what you carry over to the next.",
+    ]
+    model = ScriptedModel(
+        [write_reply(texts={"prompt": p}, rationale=f"Say {p.split()[-1]}") for p in prompts]
+    )
+    study = make_study(model, "Teach sums.", direction="maximize", pruner=AfterSix())
+    study.optimize(objective, n_trials=6)
     return model
 
 
@@ -203,6 +236,7 @@ def ask_with_images() -> ScriptedModel:
 SCENES: dict[str, Callable[[], ScriptedModel]] = {
     "mixed": ask_mixed,
     "text": ask_text,
+    "cases": ask_cases,
     "numbers": ask_numbers,
     "edits": ask_with_edits,
     "objectives": ask_for_several_objectives,
