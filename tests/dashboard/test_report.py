@@ -20,10 +20,10 @@ import pytest
 
 from optuna_llm import get_texts
 from optuna_llm import Prices
+from optuna_llm import report_case
 from optuna_llm import usage
 from optuna_llm._page.data import PageData
 from optuna_llm.dashboard import write_report
-from optuna_llm.evaluate import report_case
 from optuna_llm.visualization import show
 
 
