@@ -35,10 +35,10 @@ _UNCLAIMED = "llm:unclaimed:"
 _ADAPTATIONS = "llm:adaptations"
 _INSIGHTS = "llm:insights"
 FACTS = "llm:facts"
-_STOP = "llm:stop"
-_MARK = "llm:mark:"
 CASE_NAMES = "llm:cases"
 VALIDATION = "llm:validation"
+_STOP = "llm:stop"
+_MARK = "llm:mark:"
 _STUDY_KEYS = (
     _TASK,
     _TEXT,
