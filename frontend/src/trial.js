@@ -52,7 +52,7 @@ export class TrialView {
       ...this.#describeWords(trial, detail),
       ...this.#showTexts(trial, other, detail, otherDetail),
       ...showParams(trial, other, detail),
-      ...showReported(detail, otherDetail, other),
+      ...showReported(detail, otherDetail, other, study.about.cases),
       ...(this.steering?.make(trial, detail, study) ?? []),
     );
     this.element.dataset.number = trial.number;
@@ -212,16 +212,16 @@ function showParams(trial, other, detail) {
 }
 
 /** What was reported by step or by case, as bars from the least to the most. */
-function showReported({ reported, cases = {} }, otherDetail, other) {
+function showReported({ reported, cases }, otherDetail, other, names) {
   if (!reported.length) return [];
   const before = new Map(otherDetail?.reported ?? []);
   const values = reported.map(([, v]) => v).filter(Number.isFinite);
   const [low, high] = [Math.min(...values), Math.max(...values)];
   return [
-    el("h3", {}, "Reported values"),
+    el("h3", {}, Object.keys(cases).length ? "Cases" : "Reported values"),
     el("div", { class: "scroll" }, el("table", { class: "params" }, el("tbody", {}, reported.map(([step, value]) => {
       const meter = el("meter", { min: low, max: high === low ? low + 1 : high, value: Number.isFinite(value) ? value : low });
-      return el("tr", {}, el("td", {}, String(step)), el("td", {}, formatNumber(value)), el("td", {}, meter),
+      return el("tr", {}, el("td", {}, reveal(names[step] ?? String(step))), el("td", {}, formatNumber(value)), el("td", {}, meter),
         el("td", {}, before.has(step) ? `${formatNumber(before.get(step))} in trial ${other.number}` : ""), el("td", {}, reveal(cases[step] ?? "")));
     })))),
   ];

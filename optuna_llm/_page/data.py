@@ -21,6 +21,7 @@ from optuna_llm._page.rows import make_row
 from optuna_llm._page.rows import matches
 from optuna_llm._page.rows import write_json
 from optuna_llm._records import TextParameter
+from optuna_llm._study.cases import read_case_names
 from optuna_llm._study.declarations import read_declared_texts
 from optuna_llm._study.declarations import read_insights
 from optuna_llm._study.declarations import read_marks
@@ -162,6 +163,7 @@ class PageData:
                 for name, text in self._texts.items()
             },
             "insights": read_insights(attributes),
+            "cases": read_case_names(attributes),
             "marks": read_marks(attributes),
             "stop": read_stop(attributes),
             "unclaimed": unclaimed,

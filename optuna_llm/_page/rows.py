@@ -16,6 +16,7 @@ from optuna.trial import TrialState
 from optuna_llm._quoting import shorten
 from optuna_llm._records import Usage
 from optuna_llm._study import attributes as stored
+from optuna_llm._study.cases import read_cases
 from optuna_llm._study.internals import read_constraints
 from optuna_llm._study.ledger import read_trial_cost
 from optuna_llm._study.ledger import TrialCost
@@ -53,7 +54,7 @@ def make_row(
         "values": [encode(value) for value in trial.values or ()],
         "source": provenance.source,
         "model": provenance.model,
-        "proposer": getattr(provenance, "proposer", None),
+        "proposer": provenance.proposer,
         "parent": provenance.parent,
         "second_parent": getattr(provenance, "second_parent", None),
         "rationale": _head(provenance.rationale),
@@ -76,7 +77,9 @@ def describe_trial(trial: FrozenTrial, declared: Sequence[str]) -> dict[str, Any
         declared: Names of the study's text parameters.
     """
     provenance = stored.read_provenance(trial)
-    reported = sorted(trial.intermediate_values.items())
+    cases = read_cases(trial).results
+    scores = {case: result.score for case, result in cases.items()}
+    reported = sorted((trial.intermediate_values | scores).items())[:_MAX_CASES]
     return {
         "number": trial.number,
         "texts": stored.read_texts(trial, declared),
@@ -87,7 +90,8 @@ def describe_trial(trial: FrozenTrial, declared: Sequence[str]) -> dict[str, Any
             [shorten(str(name), _MAX_HEAD), encode(value)]
             for name, value in read_constraints(trial).items()
         ],
-        "reported": [[step, encode(value)] for step, value in reported[:_MAX_CASES]],
+        "reported": [[step, encode(value)] for step, value in reported],
+        "cases": {step: cases[step].words for step, _ in reported if step in cases},
         "images": len(stored.read_images(trial)),
     }
 

@@ -20,6 +20,7 @@ import pytest
 
 from optuna_llm import get_texts
 from optuna_llm import Prices
+from optuna_llm import report_case
 from optuna_llm import usage
 from optuna_llm._page.data import PageData
 from optuna_llm.dashboard import write_report
@@ -184,6 +185,19 @@ def test_search_finds_words_in_texts_rationales_feedback_and_errors() -> None:
     assert data.search("absent slow") == []
     with pytest.raises(KeyError):
         data.describe_trial(2)
+
+
+def test_a_trial_shows_its_cases_with_what_was_said_of_them() -> None:
+    study = optuna.create_study()
+    trial = study.ask()
+    report_case(trial, 0, 0.5, "half right", name="first")
+    report_case(trial, 1, 1.0)
+    study.tell(trial, 0.75)
+    data = PageData(study, PRICES)
+    detail = json.loads(json.dumps(data.describe_trial(0)))
+    assert detail["reported"] == [[0, 0.5], [1, 1.0]]
+    assert detail["cases"] == {"0": "half right", "1": ""}
+    assert load(data)["study"]["cases"] == {"0": "first"}
 
 
 def test_costs_are_those_of_the_usage(tmp_path: Path) -> None:
