@@ -207,6 +207,7 @@ class TrialRecord:
         feedback: The evaluator's words.
         rationale: The model's own words on why it proposed the trial.
         parent: Number of the trial whose texts this one was derived from.
+        second_parent: Number of a trial that it was to take over from beside it.
         source: Who decided its values; None where nobody has said.
         images: Artifact ids of the images that the evaluator has handed over.
         cases: Results of the cases that it was evaluated on, by the case's number; empty where
@@ -226,6 +227,7 @@ class TrialRecord:
     feedback: str = ""
     rationale: str = ""
     parent: int | None = None
+    second_parent: int | None = None
     source: Source | None = None
     images: Sequence[str] = ()
     cases: Mapping[int, CaseResult] = field(default_factory=dict)
@@ -282,6 +284,7 @@ class Outcome:
         completion: The last reply; None if there was none.
         model: The model's name, as its server reports it.
         parent: Number of the trial whose texts it was to start from.
+        second_parent: Number of a trial that it was to take over from beside it.
         error: Why the proposal of a model was not used, where another proposer stood in.
         others: Further proposals of the same reply.
         insights: What the model has learned from the trials so far, where it was asked.
@@ -294,6 +297,7 @@ class Outcome:
     completion: Completion | None = None
     model: str | None = None
     parent: int | None = None
+    second_parent: int | None = None
     error: str = ""
     others: Sequence[Proposal] = ()
     insights: Sequence[str] = ()
@@ -305,6 +309,15 @@ class Outcome:
         if self.result.repeats is not None:
             return self.result.repeats
         return self.parent if self.result.parent is None else self.result.parent
+
+    def find_second_parent(self) -> int | None:
+        """Number of the other trial that the model was shown to make the texts of."""
+        shown = (self.parent, self.second_parent)
+        parent = self.find_parent()
+        # If it edited the text of the second, the first stands beside it.
+        if parent is None or self.second_parent is None or parent not in shown:
+            return None
+        return shown[1 - shown.index(parent)]
 
     def split(self) -> list[Outcome]:
         """An outcome for each proposal; the first of them bears the whole cost."""

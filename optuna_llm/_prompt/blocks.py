@@ -82,6 +82,8 @@ class BlockRenderer:
             lines.append(f"numbers: {write_numbers(record.params)}")
         if record.constraints:
             lines.append(f"constraints: {write_numbers(record.constraints)}")
+        if record.second_parent is not None and record.parent is not None:
+            lines.append(f"parents: trials {record.parent} and {record.second_parent}")
         if record.rationale:
             lines.append(f"rationale: {one_line(record.rationale, _MAX_RATIONALE)}")
         lines += describe_cases(record, self.snapshot, with_worst=detail == Detail.FULL)

@@ -11,12 +11,12 @@ from optuna.trial import TrialState
 
 from optuna_llm._images import list_images
 from optuna_llm._images import mention_hidden
-from optuna_llm._prompt.asking import Locator
 from optuna_llm._prompt.asking import render_request
 from optuna_llm._prompt.blocks import BlockRenderer
 from optuna_llm._prompt.blocks import write_numbers
 from optuna_llm._prompt.blocks import write_values
 from optuna_llm._prompt.cases import render_case_table
+from optuna_llm._prompt.request import Locator
 from optuna_llm._prompt.request import Request
 from optuna_llm._prompt.templates import Templates
 from optuna_llm._prompt.transcript import Detail

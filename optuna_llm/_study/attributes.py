@@ -82,6 +82,7 @@ class Provenance:
         proposer: The name of who proposed them, where one is known.
         rationale: The model's reason, in its words.
         parent: Number of the trial whose text the proposal was to start from, or has edited.
+        second_parent: Number of a trial that it was to take over from beside it.
         model: The model's name, as its server reports it.
         usage: What the proposal cost. Without calls, it came with the proposal of another trial.
         error: Why the model's proposal was not used.
@@ -94,6 +95,7 @@ class Provenance:
     proposer: str | None = None
     rationale: str = ""
     parent: int | None = None
+    second_parent: int | None = None
     model: str | None = None
     usage: Usage | None = None
     error: str = ""
@@ -263,6 +265,7 @@ def provenance_attributes(provenance: Provenance) -> dict[str, Any]:
         "source": provenance.source,
         "proposer": provenance.proposer and shorten(provenance.proposer, _MAX_NAME),
         "parent": provenance.parent,
+        "second_parent": provenance.second_parent,
         "model": provenance.model and shorten(provenance.model, _MAX_NAME),
         "claim": provenance.claim,
         "texts": dict(provenance.texts) or None,
@@ -292,9 +295,10 @@ def read_provenance(trial: HasAttributes) -> Provenance:
             known[name] = value
         else:
             _skip(trial, f"{PROPOSAL}: {name}")
-    if known.get("parent") == trial.number:
-        _skip(trial, f"{PROPOSAL}: parent")
-        del known["parent"]
+    for name in ("parent", "second_parent"):
+        if known.get(name) == trial.number:
+            _skip(trial, f"{PROPOSAL}: {name}")
+            del known[name]
     if "calls" in usage:
         known["usage"] = read_usage(usage, lambda name: _skip(trial, f"{PROPOSAL}: {name}"))
     return Provenance(**known)
@@ -340,6 +344,7 @@ def skip_unknown_keys(trial: HasAttributes) -> None:
 _PROVENANCE_FIELDS: Mapping[str, Callable[[object], bool]] = {
     "source": lambda value: value in get_args(Source),
     "parent": is_count,
+    "second_parent": is_count,
     **dict.fromkeys(("proposer", "model", "claim", "error", "rationale"), is_string),
 }
 

@@ -318,6 +318,7 @@ def make_record(trial: FrozenTrial, declared: Collection[str] = ()) -> TrialReco
         feedback=stored.read_feedback(trial),
         rationale=provenance.rationale,
         parent=provenance.parent,
+        second_parent=provenance.second_parent,
         source=provenance.source,
         images=stored.read_images(trial),
         cases=cases.results,

@@ -18,8 +18,6 @@ from optuna.samplers import PartialFixedSampler
 from optuna.storages import BaseStorage
 from optuna.storages import RDBStorage
 from optuna.storages._cached_storage import _CachedStorage
-from optuna.storages._rdb import models
-from optuna.storages._rdb.storage import _create_scoped_session
 from optuna.trial import BaseTrial
 from optuna.trial import FixedTrial
 from optuna.trial import FrozenTrial
@@ -157,6 +155,10 @@ def report_values(trial: Trial, values: Mapping[int, float]) -> None:
 
 
 def _insert_values(storage: RDBStorage, trial_id: int, values: Mapping[int, float]) -> None:
+    # SQLAlchemy takes ten times as long to load as this package; such a storage has loaded it.
+    from optuna.storages._rdb import models
+    from optuna.storages._rdb.storage import _create_scoped_session
+
     model: Any = models.TrialIntermediateValueModel
     finite = model.TrialIntermediateValueType.FINITE
     with _create_scoped_session(storage.scoped_session) as session:
@@ -190,6 +192,12 @@ def find_sampler(trial: Trial) -> BaseSampler:
 def is_stopping(study: Study) -> bool:
     """Whether ``study.stop`` was called in the current ``optimize``."""
     return bool(study._stop_flag)
+
+
+def stop_optimize(study: Study) -> None:
+    """Stop the study after its running trials; outside of ``optimize`` nothing happens."""
+    if study._thread_local.in_optimize_loop:
+        study.stop()
 
 
 def end_optimize(study: Study, error: Exception) -> None:

@@ -129,6 +129,7 @@ class StudyStore:
             proposer=known.proposer,
             rationale=rationale,
             parent=parent,
+            second_parent=outcome.find_second_parent(),
             model=outcome.model,
             usage=outcome.usage if outcome.usage.calls or outcome.source == "model" else None,
             error=error,

@@ -120,6 +120,66 @@ def usage(study: Study, prices: Prices | Mapping[str, Prices] | None = None) -> 
     )
 
 
+<<<<<<< HEAD
+=======
+@dataclass(frozen=True)
+class TrialCost:
+    """The cost of one trial's proposal.
+
+    Attributes:
+        trial: The trial's number; None for proposals that no trial has used.
+        source: Who decided the trial's values; ``"none"`` if unknown.
+        model: The model's name as its server reports it; empty if it reports none.
+        usage: Tokens, calls and seconds.
+    """
+
+    trial: int | None
+    source: str
+    model: str
+    usage: Usage
+
+
+def read_costs(study: Study) -> list[TrialCost]:
+    """The cost of each proposal of a study, including those that no trial has used."""
+    unclaimed = [
+        TrialCost(None, "unclaimed", model, spent)
+        for model, spent in read_unclaimed(study.user_attrs)
+        if spent.calls
+    ]
+    return read_trial_costs(study.get_trials(deepcopy=False)) + unclaimed
+
+
+def read_trial_costs(trials: Sequence[FrozenTrial]) -> list[TrialCost]:
+    """The cost of each trial whose proposal has arrived, even if in the call for another trial.
+
+    The retry of a stale trial has a copy of its attributes, the cost included, which is counted
+    once.
+    """
+    costs = (read_trial_cost(trial, trials) for trial in trials)
+    return [cost for cost in costs if cost is not None]
+
+
+def read_trial_cost(trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> TrialCost | None:
+    """The cost of one trial among all of its study; None where it has none of its own."""
+    provenance = stored.read_provenance(trial)
+    if provenance.usage is None:
+        return None
+    failed = internals.read_failed_trial(trial)
+    first = None if failed is None else _find(trials, failed)
+    if first is not None and provenance.usage == stored.read_provenance(first).usage:
+        return None
+    source = provenance.source or "none"
+    return TrialCost(trial.number, source, provenance.model or "", provenance.usage)
+
+
+def _find(trials: Sequence[FrozenTrial], number: int) -> FrozenTrial | None:
+    """The trial of a number, among all of a study or some of them."""
+    if number < len(trials) and trials[number].number == number:
+        return trials[number]
+    return next((trial for trial in trials if trial.number == number), None)
+
+
+>>>>>>> main
 def price(cost: TrialCost, prices: Prices | Mapping[str, Prices] | None) -> float:
     """The cost in money.
 

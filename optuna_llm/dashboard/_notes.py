@@ -14,6 +14,7 @@ import math
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
 
+from optuna_llm._study.attributes import Provenance
 from optuna_llm._study.attributes import read_provenance
 from optuna_llm._study.cases import read_cases
 from optuna_llm._study.internals import read_constraints
@@ -40,6 +41,11 @@ def join_note(parts: Iterable[str]) -> str:
     return "\n\n".join([_BEGIN, *parts, _END])
 
 
+def add_paragraph(note: str, paragraph: str) -> str:
+    """A note of this package with one more paragraph at its beginning."""
+    return f"{_BEGIN}\n\n{paragraph}{note.removeprefix(_BEGIN)}"
+
+
 def is_own(note: str) -> bool:
     """Whether a note, or the beginning of one, was written by this package."""
     return note.startswith(_BEGIN)
@@ -59,8 +65,17 @@ def describe_origin(trial: FrozenTrial) -> Iterator[str]:
         yield f"proposed by {escape(provenance.proposer, 100)}"
     elif provenance.source is not None:
         yield _SOURCES.get(provenance.source) or escape(provenance.source, 100)
-    if provenance.parent is not None:
-        yield f"from trial {provenance.parent}"
+    if parents := describe_parents(provenance):
+        yield parents
+
+
+def describe_parents(provenance: Provenance) -> str:
+    """Which trials the texts were made from; empty where that is not known."""
+    if provenance.parent is None:
+        return ""
+    if provenance.second_parent is None:
+        return f"from trial {provenance.parent}"
+    return f"from trials {provenance.parent} and {provenance.second_parent}"
 
 
 def describe_result(trial: FrozenTrial, progress: Progress) -> str:

@@ -152,7 +152,8 @@ def _describe_improvements(progress: Progress) -> Iterator[str]:
 def _describe_improvement(record: TrialRecord, progress: Progress) -> list[str]:
     value = write_values(record.values or (), progress)
     source = escape(read_source(progress.trials[record.number]) or "", 100)
-    parent = "" if record.parent is None else str(record.parent)
+    parents = (record.parent, record.second_parent)
+    parent = ", ".join(str(number) for number in parents if number is not None)
     return [str(record.number), value, parent, source, escape(record.rationale, 120)]
 
 

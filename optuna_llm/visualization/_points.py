@@ -139,3 +139,15 @@ def find_lineage(points: Sequence[Point]) -> list[Point]:
 def escape_html(text: str) -> str:
     """The text as plotly shows it verbatim. Plotly does not decode escaped quotes."""
     return html.escape(clean_text(text), quote=False)
+<<<<<<< HEAD
+=======
+
+
+def _make_hover(number: int, provenance: Provenance) -> str:
+    source = escape_html(provenance.source or "none")
+    parents = (provenance.parent, provenance.second_parent)
+    numbers = " and ".join(str(number) for number in parents if number is not None)
+    origin = f", from trial {numbers}" if numbers else ""
+    lines = textwrap.wrap(shorten(clean_text(provenance.rationale), _MAX_RATIONALE), _HOVER_WIDTH)
+    return "<br>".join([f"trial {number} ({source}{origin})", *map(escape_html, lines)])
+>>>>>>> main

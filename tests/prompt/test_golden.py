@@ -23,6 +23,7 @@ from test_prompt import propose
 from test_prompt import REPLIES
 
 from optuna_llm import LLMSampler
+from optuna_llm import report_case
 from optuna_llm import report_feedback
 from optuna_llm import suggest_text
 from optuna_llm._reply.edits import Edit
@@ -233,6 +234,34 @@ def ask_with_images() -> ScriptedModel:
     return model
 
 
+def ask_with_two_parents() -> ScriptedModel:
+    """A prompt scored on questions; the best is shown beside one that is better in some."""
+    rules = {
+        "Show each step.": (1, 1, 1, 0, 0, 0, 0.5, 0),
+        "Name the unit.": (0, 0, 0, 1, 1, 0, 0, 0.25),
+        "Round at the end.": (0, 0, 0, 0, 0, 1, 0, 0),
+    }
+
+    def objective(trial: optuna.Trial) -> float:
+        text = suggest_text(trial, "prompt", "Answer the question.", description="Instructions.")
+        scores = [sum(rules[r][i] for r in rules if r in text) for i in range(8)]
+        for case, score in enumerate(scores):
+            report_case(trial, case, score, "" if score else f"No answer to question {case}.")
+        return sum(scores) / len(scores)
+
+    model = ScriptedModel(
+        [
+            write_reply(texts={"prompt": f"Answer the question. {rule}"}, rationale=rule)
+            for rule in [*rules, "Be brief."]
+        ]
+    )
+    sampler = LLMSampler("Answer questions of physics.", model=model, seed=1)
+    study = optuna.create_study(sampler=sampler, direction="maximize")
+    study.optimize(objective, n_trials=5)
+    assert (told(study.trials[4], "parent"), told(study.trials[4], "second_parent")) == (1, 2)
+    return model
+
+
 SCENES: dict[str, Callable[[], ScriptedModel]] = {
     "mixed": ask_mixed,
     "text": ask_text,
@@ -243,6 +272,7 @@ SCENES: dict[str, Callable[[], ScriptedModel]] = {
     "plateau": ask_on_a_plateau,
     "workers": ask_beside_four_workers,
     "images": ask_with_images,
+    "parents": ask_with_two_parents,
 }
 
 
