@@ -18,8 +18,6 @@ from optuna.samplers import PartialFixedSampler
 from optuna.storages import BaseStorage
 from optuna.storages import RDBStorage
 from optuna.storages._cached_storage import _CachedStorage
-from optuna.storages._rdb import models
-from optuna.storages._rdb.storage import _create_scoped_session
 from optuna.trial import BaseTrial
 from optuna.trial import FixedTrial
 from optuna.trial import FrozenTrial
@@ -157,6 +155,10 @@ def report_values(trial: Trial, values: Mapping[int, float]) -> None:
 
 
 def _insert_values(storage: RDBStorage, trial_id: int, values: Mapping[int, float]) -> None:
+    # SQLAlchemy takes ten times as long to load as this package; such a storage has loaded it.
+    from optuna.storages._rdb import models
+    from optuna.storages._rdb.storage import _create_scoped_session
+
     model: Any = models.TrialIntermediateValueModel
     finite = model.TrialIntermediateValueType.FINITE
     with _create_scoped_session(storage.scoped_session) as session:
