@@ -56,7 +56,7 @@ def make_row(
         "model": provenance.model,
         "proposer": provenance.proposer,
         "parent": provenance.parent,
-        "second_parent": getattr(provenance, "second_parent", None),
+        "second_parent": provenance.second_parent,
         "rationale": _head(provenance.rationale),
         "feedback": _head(stored.read_feedback(trial)),
         "error": _head(provenance.error),
