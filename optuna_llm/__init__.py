@@ -13,12 +13,14 @@ from optuna_llm._errors import ModelError
 from optuna_llm._errors import ModelSetupError
 from optuna_llm._errors import ReplyError
 from optuna_llm._images import Image
+from optuna_llm._proposing.credit import Candidate
 from optuna_llm._records import Completion
 from optuna_llm._records import Message
 from optuna_llm._records import TrialRecord
 from optuna_llm._records import Usage
 from optuna_llm._sampler import LLMSampler
 from optuna_llm._study.facts import describe_study
+from optuna_llm._study.turns import Turn
 from optuna_llm._text import explain_failures
 from optuna_llm._text import get_texts
 from optuna_llm._text import report_feedback
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "Candidate",
     "ChatModel",
     "Completion",
     "ContextLengthError",
@@ -51,6 +54,7 @@ __all__ = [
     "ReplyError",
     "StudyUsage",
     "TrialRecord",
+    "Turn",
     "Usage",
     "describe_study",
     "explain_failures",

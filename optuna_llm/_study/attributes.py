@@ -11,6 +11,7 @@ from collections.abc import Collection
 from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 import itertools
 import json
@@ -23,8 +24,11 @@ from typing import TypeGuard
 from optuna_llm._images import MAX_IMAGES
 from optuna_llm._logging import get_logger
 from optuna_llm._quoting import shorten
+from optuna_llm._records import Attempt
 from optuna_llm._records import Source
 from optuna_llm._records import Usage
+from optuna_llm._study.attempts import read_attempts
+from optuna_llm._study.attempts import write_attempts
 from optuna_llm._study.checks import is_count
 from optuna_llm._study.checks import is_known_key
 from optuna_llm._study.checks import is_string
@@ -32,6 +36,9 @@ from optuna_llm._study.checks import read_usage
 from optuna_llm._study.checks import USAGE_FIELDS
 from optuna_llm._study.checks import warn_once
 from optuna_llm._study.checks import write_usage
+from optuna_llm._study.sizes import fit_attribute
+from optuna_llm._study.sizes import json_bytes
+from optuna_llm._study.sizes import MAX_BYTES
 
 
 _logger = get_logger(__name__)
@@ -45,9 +52,6 @@ IMAGES = "llm:images"
 _RELATIVE = "llm:text:"
 _TRIAL_KEYS = (PROPOSAL, TEXTS, IMAGES)
 """The keys of a trial under our prefix, or what they begin with if they end in a colon."""
-
-MAX_BYTES = 60_000
-"""Size of one attribute at most, as ASCII JSON: MySQL's TEXT holds 65,535 bytes."""
 
 _MAX_RATIONALE = 2_000
 _MAX_ERROR = 1_500
@@ -78,22 +82,35 @@ class Provenance:
 
     Attributes:
         source: Who decided the values; None while nobody has.
+        proposer: Which model, as it is configured, ``"base"``, or another name.
         rationale: The model's reason, in its words.
         parent: Number of the trial whose text the proposal was to start from, or has edited.
         model: The model's name, as its server reports it.
-        usage: What the proposal cost. Without calls, it came with the proposal of another trial.
+        usage: What the proposal cost, attempts included. Without calls, it came with the proposal
+            of another trial.
+        attempts: Which models were asked for it in vain.
         error: Why the model's proposal was not used.
         claim: Digest of the proposed values, by which workers find duplicates while they are
             being proposed.
     """
 
     source: Source | None = None
+    proposer: str | None = None
     rationale: str = ""
     parent: int | None = None
     model: str | None = None
     usage: Usage | None = None
+    attempts: Sequence[Attempt] = ()
     error: str = ""
     claim: str | None = None
+
+    @property
+    def own_usage(self) -> Usage | None:
+        """What the proposal cost, attempts aside; None where it has cost nothing but them."""
+        if self.usage is None or not self.attempts:
+            return self.usage
+        own = self.usage - sum((attempt.usage for attempt in self.attempts), Usage())
+        return own if own.calls else None
 
 
 def check_text_name(name: str) -> None:
@@ -122,21 +139,6 @@ def _find_name_problem(name: object) -> str:
     if re.search(r'[<>"\x00-\x1f\x7f\ud800-\udfff]', name):
         return f'{name!r} contains a control character or one of < > ".'
     return ""
-
-
-def json_bytes(value: object) -> int:
-    """Length of the value as a storage writes it: JSON, ASCII only."""
-    return len(json.dumps(value))
-
-
-def fit_attribute(text: str) -> str:
-    """The text; its middle is left out where it is too long for one attribute."""
-    limit = MAX_BYTES
-    fitting = shorten(text, limit)
-    while (cost := json_bytes(fitting)) > MAX_BYTES:
-        limit = limit * MAX_BYTES // (cost + 1)
-        fitting = shorten(text, limit)
-    return fitting
 
 
 # Texts
@@ -255,10 +257,12 @@ def provenance_attributes(provenance: Provenance) -> dict[str, Any]:
     # The long ones last: the dashboard truncates JSON.
     fields: dict[str, Any] = {
         "source": provenance.source,
+        "proposer": provenance.proposer and shorten(provenance.proposer, _MAX_MODEL),
         "parent": provenance.parent,
         "model": provenance.model and shorten(provenance.model, _MAX_MODEL),
         "claim": provenance.claim,
         **write_usage(provenance.usage),
+        "attempts": write_attempts(provenance.attempts) or None,
         "error": shorten(provenance.error, _MAX_ERROR) or None,
         "rationale": shorten(provenance.rationale, _MAX_RATIONALE) or None,
     }
@@ -280,6 +284,8 @@ def read_provenance(trial: HasAttributes) -> Provenance:
             continue
         if name in USAGE_FIELDS:
             usage[name] = value
+        elif name == "attempts":
+            known[name] = read_attempts(value, lambda: _skip(trial, f"{PROPOSAL}: attempts"))
         elif name in _PROVENANCE_FIELDS and _PROVENANCE_FIELDS[name](value):
             known[name] = value
         else:
@@ -331,6 +337,7 @@ def skip_unknown_keys(trial: HasAttributes) -> None:
 
 _PROVENANCE_FIELDS: Mapping[str, Callable[[object], bool]] = {
     "source": lambda value: value in get_args(Source),
+    "proposer": is_string,
     "parent": is_count,
     "model": is_string,
     "claim": is_string,

@@ -24,6 +24,8 @@ from optuna_llm._study.identity import identify
 from optuna_llm._study.identity import identify_record
 from optuna_llm._study.identity import Identity
 from optuna_llm._study.identity import make_claim
+from optuna_llm._study.turns import Spending
+from optuna_llm._study.turns import Turn
 
 
 _Item = TypeVar("_Item")
@@ -108,6 +110,8 @@ class StudySnapshot:
         facts: What the user has told of the study.
         insights: What a model has learned from the trials so far, a line each.
         choices: What came of each choice of the categorical parameters.
+        turns: What each finished trial tells of its proposer, in order of completion.
+        spent: What the proposals of each proposer have cost.
     """
 
     task: str
@@ -130,6 +134,8 @@ class StudySnapshot:
     facts: StudyFacts
     insights: Sequence[str]
     choices: ChoiceStatistics = field(repr=False)
+    turns: Sequence[Turn] = field(repr=False)
+    spent: Mapping[str, Spending] = field(repr=False)
     _index: TrialIndex = field(repr=False)
 
     @property

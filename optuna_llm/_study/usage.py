@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import field
+from dataclasses import replace
 import html
 from typing import Any
 
@@ -52,12 +53,14 @@ class StudyUsage(Usage):
         by_source: The part of each source of trials. Trials that failed without a proposal have
             the source ``"none"``. The source ``"unclaimed"`` stands for calls whose proposals no
             trial has used: they were cancelled, or made ahead for trials that never began.
+        by_proposer: The part of each model, by its configured name; ``"unclaimed"`` is the same.
         by_model: The part of each model, by the name that its server reports; ``""`` if it
             reports none.
     """
 
     cost: float | None = None
     by_source: Mapping[str, StudyUsage] = field(default_factory=dict)
+    by_proposer: Mapping[str, StudyUsage] = field(default_factory=dict)
     by_model: Mapping[str, StudyUsage] = field(default_factory=dict)
 
     def __str__(self) -> str:
@@ -79,6 +82,8 @@ class StudyUsage(Usage):
         header = ["", "calls", "prompt tokens", "cached", "completion tokens", "seconds", "cost"]
         parts = [("total", self)]
         parts += [(f"source {one_line(name)}", part) for name, part in self.by_source.items()]
+        if len(self.by_proposer.keys() - {"none", "unclaimed"}) > 1:
+            parts += [(f"proposer {one_line(n)}", part) for n, part in self.by_proposer.items()]
         parts += [
             (f"model {one_line(name) or '(unnamed)'}", part)
             for name, part in self.by_model.items()
@@ -106,11 +111,12 @@ def usage(study: Study, prices: Prices | Mapping[str, Prices] | None = None) -> 
     """
     costs = read_costs(study)
     sources = {cost.source for cost in costs}
+    proposers = {cost.proposer for cost in costs}
     models = {cost.model for cost in costs}
-    return _add_up(
-        costs,
-        prices,
+    return replace(
+        _add_up(costs, prices),
         by_source={s: _add_up([c for c in costs if c.source == s], prices) for s in sources},
+        by_proposer={p: _add_up([c for c in costs if c.proposer == p], prices) for p in proposers},
         by_model={m: _add_up([c for c in costs if c.model == m], prices) for m in models},
     )
 
@@ -122,12 +128,15 @@ class TrialCost:
     Attributes:
         trial: The trial's number; None for proposals that no trial has used.
         source: Who decided the trial's values; ``"none"`` if unknown.
+        proposer: The configured name of the model that was asked; ``"unclaimed"`` for proposals
+            that no trial has used, ``"none"`` if unknown.
         model: The model's name as its server reports it; empty if it reports none.
         usage: Tokens, calls and seconds.
     """
 
     trial: int | None
     source: str
+    proposer: str
     model: str
     usage: Usage
 
@@ -135,7 +144,7 @@ class TrialCost:
 def read_costs(study: Study) -> list[TrialCost]:
     """The cost of each proposal of a study, including those that no trial has used."""
     unclaimed = [
-        TrialCost(None, "unclaimed", model, spent)
+        TrialCost(None, "unclaimed", "unclaimed", model, spent)
         for model, spent in read_unclaimed(study.user_attrs)
         if spent.calls
     ]
@@ -158,8 +167,23 @@ def read_trial_costs(trials: Sequence[FrozenTrial]) -> list[TrialCost]:
         first = None if failed is None else by_number.get(failed)
         if first is not None and provenance.usage == stored.read_provenance(first).usage:
             continue
-        source = provenance.source or "none"
-        costs.append(TrialCost(trial.number, source, provenance.model or "", provenance.usage))
+        costs += _split_costs(trial.number, provenance)
+    return costs
+
+
+def _split_costs(number: int, provenance: stored.Provenance) -> list[TrialCost]:
+    """The cost of a trial's proposal, and of the models that were asked for it in vain."""
+    source = provenance.source or "none"
+    costs = [
+        TrialCost(
+            number, source, attempt.proposer or "unclaimed", attempt.model or "", attempt.usage
+        )
+        for attempt in provenance.attempts
+    ]
+    own = provenance.own_usage
+    if own is not None:
+        model, proposer = provenance.model or "", provenance.proposer or "none"
+        costs.append(TrialCost(number, source, proposer, model, own))
     return costs
 
 
@@ -209,10 +233,7 @@ def import_genai_prices() -> Any:
 
 
 def _add_up(
-    costs: Sequence[TrialCost],
-    prices: Prices | Mapping[str, Prices] | None,
-    by_source: Mapping[str, StudyUsage] | None = None,
-    by_model: Mapping[str, StudyUsage] | None = None,
+    costs: Sequence[TrialCost], prices: Prices | Mapping[str, Prices] | None
 ) -> StudyUsage:
     total = sum((cost.usage for cost in costs), Usage())
     money: float | None
@@ -220,6 +241,4 @@ def _add_up(
         money = sum(price(cost, prices) for cost in costs)
     except (ImportError, ValueError):
         money = None
-    return StudyUsage(
-        **vars(total), cost=money, by_source=by_source or {}, by_model=by_model or {}
-    )
+    return StudyUsage(**vars(total), cost=money)

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
 
+from optuna_llm._study.attributes import Provenance
 from optuna_llm._study.attributes import read_provenance
 from optuna_llm._study.internals import read_constraints
 from optuna_llm._study.progress import Progress
@@ -51,12 +52,20 @@ def is_complete(note: str) -> bool:
 def describe_origin(trial: FrozenTrial) -> Iterator[str]:
     """Who decided the trial's values, and which trial they were derived from."""
     provenance = read_provenance(trial)
-    if provenance.source == "model" and provenance.model:
-        yield f"proposed by {escape(provenance.model, 100)}"
+    if provenance.source == "model" and (provenance.model or provenance.proposer):
+        yield f"proposed by {_name_model(provenance)}"
     elif provenance.source is not None:
         yield _SOURCES.get(provenance.source) or escape(provenance.source, 100)
     if provenance.parent is not None:
         yield f"from trial {provenance.parent}"
+
+
+def _name_model(provenance: Provenance) -> str:
+    """A model by both of its names, unless one tells of the other."""
+    own, served = provenance.proposer or "", provenance.model or ""
+    if not own or served.startswith(own):
+        return escape(served, 100)
+    return f"{escape(own, 100)} ({escape(served, 100)})" if served else escape(own, 100)
 
 
 def describe_result(trial: FrozenTrial, progress: Progress) -> str:

@@ -39,7 +39,8 @@ class Point:
     Attributes:
         number: The trial's number.
         value: Its objective value, or what the target returns for it.
-        source: Who decided its values; ``"none"`` if unknown.
+        source: Who decided its values; ``"none"`` if unknown. Where several models have
+            proposed, the name of the model.
         parent: Number of the trial that its texts were derived from.
         is_improvement: Whether it was the best trial when it completed.
         is_best_so_far: Whether it beats every trial of a lower number. Trials that run in
@@ -69,6 +70,9 @@ def read_points(progress: Progress, target: Target | None) -> list[Point]:
             "The study has several objectives: choose what to plot, "
             "such as target=lambda trial: trial.values[0]."
         )
+    proposers = {
+        p.proposer for p in map(read_provenance, progress.trials.values()) if _is_by_model(p)
+    }
     improvements = {record.number for record in progress.improvements}
     best = {record.number for record in progress.best[:1]}
     sign = 1 if progress.objectives[0][1] == StudyDirection.MAXIMIZE else -1
@@ -88,7 +92,7 @@ def read_points(progress: Progress, target: Target | None) -> list[Point]:
             Point(
                 number=number,
                 value=float(value),
-                source=provenance.source or "none",
+                source=_name_source(provenance, several=len(proposers) > 1),
                 parent=provenance.parent,
                 is_improvement=number in improvements,
                 is_best_so_far=is_best_so_far,
@@ -130,6 +134,17 @@ def find_lineage(points: Sequence[Point]) -> list[Point]:
 def escape_html(text: str) -> str:
     """The text as plotly shows it verbatim. Plotly does not decode escaped quotes."""
     return html.escape(clean_text(text), quote=False)
+
+
+def _is_by_model(provenance: Provenance) -> bool:
+    return provenance.source == "model" and provenance.proposer is not None
+
+
+def _name_source(provenance: Provenance, *, several: bool) -> str:
+    """Who decided a trial's values; of several models which one."""
+    if several and _is_by_model(provenance):
+        return provenance.proposer or ""
+    return provenance.source or "none"
 
 
 def _make_hover(number: int, provenance: Provenance) -> str:

@@ -160,7 +160,7 @@ def test_the_warning_names_structured_output_where_it_was_turned_off(
 def test_a_model_that_was_usable_once_is_always_asked_again() -> None:
     replies = [write_reply({"x": 0.5}), *["no"] * 60]
     model = ScriptedModel(replies)
-    run(model, n_trials=22)
+    run(model, n_trials=22, proposers=lambda turns, candidates, rng: ["ScriptedModel"])
     assert len(model.calls) == 61
 
 
