@@ -34,6 +34,10 @@ row in vain while there is something to gain; a bad one loses few trials by them
 _LITTLE = 0.2
 """The models gain little if those trials have brought no more than this share of all progress."""
 
+_LEAST_SHARE = 0.35
+"""The base sampler's share of the trials while those have brought nothing at all. A model that is
+stuck proposes good trials, none of which leads out of where it is."""
+
 _WINDOW = 40
 """How many of the latest trials count: as a study goes on, others are good at it."""
 
@@ -105,13 +109,15 @@ def choose_by_credit(
     others.sort(key=worth.__getitem__, reverse=True)
     if not models or not others:
         return models or others
-    if gains(turns, models) or worth[models[0]] >= worth[others[0]]:
+    progress = measure_progress(turns, models)
+    is_granted = not progress and rng.random() < _LEAST_SHARE
+    if progress > _LITTLE or (worth[models[0]] >= worth[others[0]] and not is_granted):
         return models + others
     return [others[0], *models, *others[1:]]
 
 
-def gains(turns: Sequence[Turn], models: Sequence[str]) -> bool:
-    """Whether the models' latest trials have brought a fair share of all progress.
+def measure_progress(turns: Sequence[Turn], models: Sequence[str]) -> float:
+    """The share of all progress that the models' latest trials have brought; 1 at the beginning.
 
     Trials count that a model has proposed, or was asked for in vain; so it has at least so many
     before anybody else is tried.
@@ -125,7 +131,9 @@ def gains(turns: Sequence[Turn], models: Sequence[str]) -> bool:
             n_own += 1
             latest += turn.gain if turn.proposer in models else 0.0
         total += turn.gain
-    return n_own < _PATIENCE or latest > _LITTLE * total
+    if n_own < _PATIENCE:
+        return 1.0
+    return latest / total if latest else 0.0
 
 
 def count_rest(turns: Sequence[Turn], name: str) -> int:
@@ -161,8 +169,7 @@ def _draw_worth(turns: Sequence[Turn], candidate: Candidate, rng: random.Random)
             bad += 1
     total = sum(turn.gain for turn in turns)
     expected = len(turns) * gained / total if total else n_own
-    prior = _PRIOR_TRIALS if candidate.is_model else _OPTIMISM * _PRIOR_TRIALS
-    progress = (expected + prior) / (n_own + _PRIOR_TRIALS)
+    progress = (expected + _PRIOR_TRIALS) / (n_own + _PRIOR_TRIALS)
     share = rng.betavariate((1.0 if candidate.is_model else _OPTIMISM) + good, 1 + bad)
     return share * math.pow(progress, _PROGRESS_POWER)
 

@@ -12,6 +12,7 @@ from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial
 
 from optuna_llm._errors import ModelSetupError
+from optuna_llm._errors import ReplyError
 from optuna_llm._logging import get_logger
 from optuna_llm._prompt.builder import Prompt
 from optuna_llm._prompt.request import make_problem
@@ -98,13 +99,13 @@ class StudySession:
                 outcome = replace(outcome, source="initial")
         else:
             order = self._choose(snapshot, request)
-            if order[0] == BASE:
-                outcome = base.propose(snapshot, request, _accept)
-            else:
-                order = [name for name in order if name != BASE]
-                outcome = self._ask(study, trial, snapshot, request, order)
-                if not isinstance(outcome.result, Proposal):
-                    outcome = self._stand_in(snapshot, request, base, outcome)
+            models = [name for name in order if name != BASE]
+            first = (
+                self._ask_base(study, trial, snapshot, request, base) if order[0] == BASE else None
+            )
+            outcome = first or self._ask(study, trial, snapshot, request, models)
+            if not isinstance(outcome.result, Proposal):
+                outcome = self._stand_in(snapshot, request, base, outcome)
         if outcome.source != "model" or not isinstance(outcome.result, Proposal):
             self._store.record(study, trial, outcome)
         return outcome
@@ -116,6 +117,23 @@ class StudySession:
             not problem.texts or find_leader(snapshot, problem, request.number) is not None
         )
         return self._chooser.choose(snapshot, request.number, has_base=has_base)
+
+    def _ask_base(
+        self,
+        study: Study,
+        trial: FrozenTrial,
+        snapshot: StudySnapshot,
+        request: Request,
+        base: Proposer,
+    ) -> Outcome | None:
+        """The base sampler's proposal that the trial has claimed; None if it was tried before."""
+        outcome = base.propose(snapshot, request, _accept)
+        try:
+            self._claims.claim(study, trial, outcome, request)
+        except ReplyError as error:
+            _logger.info("Trial %d: the base sampler repeats itself: %s", trial.number, error)
+            return None
+        return outcome
 
     def _ask(
         self,

@@ -29,8 +29,10 @@ import optuna
 
 from optuna_llm import Completion
 from optuna_llm import LLMSampler
+from optuna_llm import Turn
 from optuna_llm import Usage
 from optuna_llm import usage
+from optuna_llm._proposing.credit import choose_by_credit
 from optuna_llm._study.attributes import read_provenance
 from optuna_llm.testing import ScriptedModel
 from optuna_llm.testing import write_reply
@@ -73,9 +75,9 @@ def script(study: optuna.Study, landscape: Landscape, walker: Walker, tokens: in
     return ScriptedModel(answer)
 
 
-def models_only(turns: object, candidates: Sequence[Any], rng: random.Random) -> list[str]:
+def models_only(turns: Sequence[Turn], candidates: Sequence[Any], rng: random.Random) -> list[str]:
     """The rule without the base sampler."""
-    return [candidate.name for candidate in candidates if candidate.is_model]
+    return choose_by_credit(turns, [c for c in candidates if c.is_model], rng)
 
 
 def run(

@@ -89,7 +89,7 @@ def test_several_models_share_the_trials_and_each_trial_names_its_own() -> None:
     models = {"one": draw_numbers(1), "two": draw_numbers(2)}
     study = optimize(models, n_trials=20)
     proposers = Counter(p.proposer for p in read(study))
-    assert proposers["one"] + proposers["two"] + proposers["base"] == 30
+    assert proposers["one"] + proposers["two"] + proposers["base"] == 20
     assert min(proposers["one"], proposers["two"]) > 2
     assert {(p.proposer, p.model) for p in read(study) if p.source == "model"} == {
         ("one", "served 1"),
