@@ -11,9 +11,11 @@ from optuna_llm._errors import ContextLengthError
 from optuna_llm._errors import LLMError
 from optuna_llm._errors import ModelError
 from optuna_llm._errors import ModelSetupError
+from optuna_llm._errors import NeverAnsweredError
 from optuna_llm._errors import ReplyError
 from optuna_llm._images import Image
 from optuna_llm._proposing.credit import Candidate
+from optuna_llm._proposing.enqueue import propose
 from optuna_llm._records import Completion
 from optuna_llm._records import Message
 from optuna_llm._records import TrialRecord
@@ -32,14 +34,16 @@ if TYPE_CHECKING:
     from optuna_llm._study.usage import Prices
     from optuna_llm._study.usage import StudyUsage
     from optuna_llm._study.usage import usage
+    from optuna_llm.models import CommandModel
     from optuna_llm.models import OfflineModel
     from optuna_llm.models import OpenAIModel
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "Candidate",
     "ChatModel",
+    "CommandModel",
     "Completion",
     "ContextLengthError",
     "Image",
@@ -48,6 +52,7 @@ __all__ = [
     "Message",
     "ModelError",
     "ModelSetupError",
+    "NeverAnsweredError",
     "OfflineModel",
     "OpenAIModel",
     "Prices",
@@ -59,6 +64,7 @@ __all__ = [
     "describe_study",
     "explain_failures",
     "get_texts",
+    "propose",
     "report_feedback",
     "suggest_text",
     "usage",
@@ -69,6 +75,6 @@ def __getattr__(name: str) -> Any:
     # Imported when they are asked for: a study needs one of the models at most.
     if name in ("Prices", "StudyUsage", "usage"):
         return getattr(importlib.import_module("optuna_llm._study.usage"), name)
-    if name in ("OfflineModel", "OpenAIModel"):
+    if name in ("CommandModel", "OfflineModel", "OpenAIModel"):
         return getattr(models, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

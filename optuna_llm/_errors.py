@@ -5,6 +5,7 @@
     └── ModelError              the world's: the model could not be asked
         ├── ContextLengthError      the prompt is longer than the model accepts
         └── ModelSetupError         key, quota, name or request: would be refused again
+            └── NeverAnsweredError      nothing has answered at the address yet
 
 A caller's mistake is a ``ValueError`` or ``TypeError``, outside this tree.
 """
@@ -37,4 +38,12 @@ class ModelSetupError(ModelError):
 
     Raised for a wrong key, an unknown model or an exhausted quota. There is no fallback: it ends
     ``study.optimize``, which raises it even under ``catch=Exception``.
+    """
+
+
+class NeverAnsweredError(ModelSetupError):
+    """The server has never answered in this process: its address is wrong, or it does not run.
+
+    The one setup error that may pass, once the server is started. The base sampler thus stands
+    in for numbers; a trial that needs a text ends ``study.optimize``.
     """

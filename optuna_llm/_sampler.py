@@ -23,13 +23,12 @@ from optuna_llm._errors import LLMError
 from optuna_llm._errors import ModelSetupError
 from optuna_llm._mistakes import refuse_model_as_task
 from optuna_llm._mistakes import refuse_unknown
-from optuna_llm._prompt.builder import LEAST_PROMPT_TOKENS
-from optuna_llm._prompt.builder import Prompt
 from optuna_llm._prompt.choice import choose_usual
 from optuna_llm._prompt.choice import HistoryPolicy
-from optuna_llm._prompt.system import SYSTEM_TEMPLATE
-from optuna_llm._prompt.system import Templates
-from optuna_llm._prompt.system import USER_TEMPLATE
+from optuna_llm._prompt.templates import LEAST_PROMPT_TOKENS
+from optuna_llm._prompt.templates import SYSTEM_TEMPLATE
+from optuna_llm._prompt.templates import Templates
+from optuna_llm._prompt.templates import USER_TEMPLATE
 from optuna_llm._proposing.base import BaseProposer
 from optuna_llm._proposing.credit import choose_by_credit
 from optuna_llm._proposing.credit import ProposerPolicy
@@ -51,6 +50,8 @@ from optuna_llm.models._chat import takes_schema
 
 if TYPE_CHECKING:
     from optuna.artifacts._protocol import ArtifactStore
+
+    from optuna_llm._prompt.builder import Prompt
 
 
 class LLMSampler(BaseSampler):
@@ -101,7 +102,7 @@ class LLMSampler(BaseSampler):
             numbers of the best trial and keeps its texts.
         seed: Makes what is drawn here repeatable: by the default base sampler, by the stand-in
             model if it is given by name, and which trial's text the next one is to start from
-            (7 in 10 times the best; else one of the leading five or, 1 in 10 times, any
+            (7 in 10 times the best; else another of the leading five or, 1 in 10 times, any
             complete one; half as often the best after eight trials without gain).
         max_prompt_tokens: Size of the messages of one call together, a token counted as 4
             characters; the text to start from always stands there whole. None is 16,000 and four

@@ -20,6 +20,11 @@ _MASK = "***"
 _LEAST_LENGTH = 4
 # What a model's own text may hold by chance ("user", "admin") stays as it is there.
 _LEAST_LENGTH_IN_TEXT = 8
+# What a variable holds that is named like a secret may as well be a short word.
+_LEAST_LENGTH_NAMED = 8
+_SECRET_NAME = re.compile(
+    r"(?<!cache_)key$|access_key|(?<!max_)token$|secret|passw|credential", re.IGNORECASE
+)
 _PUBLIC_HEADERS = {
     "accept",
     "accept-encoding",
@@ -93,6 +98,18 @@ def find_header_secrets(headers: Mapping[str, object]) -> Iterator[str]:
         if isinstance(value, str) and not is_public_header(name):
             yield value
             yield from (part for part in _SEPARATORS.split(value) if len(part) >= 8)
+
+
+def find_named_secrets(named: Mapping[str, object]) -> Iterator[str]:
+    """The values of those arguments or environment variables that are named like secrets."""
+    for name, value in named.items():
+        if isinstance(value, str) and len(value) >= _LEAST_LENGTH_NAMED and is_secret_name(name):
+            yield value
+
+
+def is_secret_name(name: str) -> bool:
+    """Whether an argument or an environment variable of this name holds a secret."""
+    return bool(_SECRET_NAME.search(name))
 
 
 def is_public_header(name: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Mapping
 from collections.abc import Sequence
 import contextlib
 from contextvars import ContextVar
@@ -26,6 +27,7 @@ from optuna_llm._errors import LLMError
 from optuna_llm._errors import ModelSetupError
 from optuna_llm._images import check_images
 from optuna_llm._quoting import shorten
+from optuna_llm._records import Source
 from optuna_llm._records import TextParameter
 from optuna_llm._study import attributes as stored
 from optuna_llm._study import internals
@@ -38,6 +40,9 @@ _Result = TypeVar("_Result")
 
 RUNNING: ContextVar[Trial | None] = ContextVar("RUNNING", default=None)
 """The trial whose objective runs in this context, where ``optimize.run`` keeps it from view."""
+
+_EXPLAINS = "explains_failures"
+"""Marks an objective that is wrapped already, also through further wrappers."""
 
 _PACKAGE = str(Path(__file__).parent)
 
@@ -111,11 +116,11 @@ def suggest_text(
             f"The text {name!r} has no initial value, and no model has written one: give an "
             "initial text, or use an LLMSampler, which asks a model for it."
         )
+    source: Source | None = None
     if text is None:
         assert initial is not None
-        text = initial
-        _note_initial(trial)
-    _store_text(trial, name, text)
+        text, source = initial, "initial"
+    _store_text(trial, name, stored.split_text(name, text), source)
     return text
 
 
@@ -178,6 +183,8 @@ def explain_failures(objective: Callable[[Trial], _Result]) -> Callable[[Trial],
                 raise ValueError("f gives a wrong answer.")
             return run.seconds
     """
+    if getattr(objective, _EXPLAINS, False):
+        return objective
 
     @functools.wraps(objective)
     def explained(trial: Trial) -> _Result:
@@ -195,6 +202,7 @@ def explain_failures(objective: Callable[[Trial], _Result]) -> Callable[[Trial],
             raise
         return value
 
+    setattr(explained, _EXPLAINS, True)
     return explained
 
 
@@ -249,21 +257,40 @@ def _find_text(trial: BaseTrial, name: str) -> str | None:
     texts = stored.read_texts(trial)
     if name in texts:
         return texts[name]
-    given: Any = stored.read_given_text(trial, name)
-    if given is None:
+    pieces = stored.read_given_pieces(trial, name)
+    given: Any = "".join(pieces.values())
+    if not pieces:
         given = internals.read_given_params(trial).get(name)
     if given is None:
         return None
     if not isinstance(given, str):
         raise ValueError(f"The trial was given {given!r} for the text {name!r}: give a string.")
     if isinstance(trial, Trial):
-        _store_text(trial, name, given)
+        _store_text(trial, name, pieces or stored.split_text(name, given), "user")
     return given
 
 
-def _store_text(trial: Trial, name: str, text: str) -> None:
-    for key, value in stored.text_attributes({name: text}, trial).items():
-        trial.set_user_attr(key, value)
+def _store_text(trial: Trial, name: str, pieces: Mapping[str, str], source: Source | None) -> None:
+    """Store the pieces of a text, after what the sampler has not told of it.
+
+    Args:
+        trial: The trial.
+        name: The text's name.
+        pieces: Its pieces by key, in the order in which they are written.
+        source: Who has decided the text, if that says more than who has decided the numbers.
+    """
+    known = stored.read_provenance(trial)
+    is_more = source is not None and known.source in (None, "base")
+    told = replace(
+        known,
+        source=source if is_more else known.source,
+        texts={**known.texts, name: len(pieces)},
+    )
+    attributes = {} if told == known else stored.provenance_attributes(told)
+    held = trial.user_attrs
+    for key, value in {**attributes, **pieces}.items():
+        if held.get(key) != value:
+            trial.set_user_attr(key, value)
 
 
 def _store_images(trial: Trial, images: Sequence[object]) -> None:
@@ -278,12 +305,3 @@ def _store_images(trial: Trial, images: Sequence[object]) -> None:
         )
     ids = upload_images(trial, checked, sampler.artifact_store)
     trial.set_user_attr(stored.IMAGES, ids)
-
-
-def _note_initial(trial: Trial) -> None:
-    """Store that a trial without another source tries an initial text."""
-    provenance = stored.read_provenance(trial)
-    if provenance.source in (None, "base"):
-        changed = stored.provenance_attributes(replace(provenance, source="initial"))
-        for key, value in changed.items():
-            trial.set_user_attr(key, value)

@@ -20,8 +20,8 @@ from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
 
 from optuna_llm._mistakes import refuse_unknown
-from optuna_llm._prompt.system import SYSTEM_TEMPLATE
-from optuna_llm._prompt.system import USER_TEMPLATE
+from optuna_llm._prompt.templates import SYSTEM_TEMPLATE
+from optuna_llm._prompt.templates import USER_TEMPLATE
 from optuna_llm._records import TextParameter
 from optuna_llm._sampler import LLMSampler
 from optuna_llm._study import internals
@@ -127,7 +127,8 @@ def run(
         **unknown: Refused with a hint at what to write instead.
 
     Raises:
-        ModelSetupError: If the model's server refuses for good, such as for a wrong key.
+        ModelSetupError: If the model's server refuses for good, such as for a wrong key, or has
+            never answered.
         TypeError: If ``func`` returns neither a number nor a number and a string.
         ValueError: If an argument cannot be right.
     """

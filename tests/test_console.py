@@ -77,7 +77,8 @@ def test_characters_that_cannot_be_encoded_are_shown_as_escapes(
     if terminal:
         file.isatty = lambda: True  # type: ignore[method-assign]
     study = optuna.create_study()
-    attributes = {"feedback": "日本 \ud800 ✓", "code": "größe = 1", "llm:texts": {"code": 1}}
+    texts = {"code": "größe = 1", "llm:proposal": {"texts": {"code": 1}}}
+    attributes = {"feedback": "日本 \ud800 ✓", **texts}
     study.add_trial(optuna.trial.create_trial(value=1, user_attrs=attributes))
     ConsoleCallback(file)(study, study.trials[0])
     shown = written.getvalue().decode(encoding)
@@ -131,6 +132,7 @@ assert "color: #" in block, block
 """
 
 
+@pytest.mark.slow
 def test_a_notebook_shows_a_trial_as_one_block_in_color() -> None:
     shown = subprocess.run([sys.executable, "-c", NOTEBOOK], capture_output=True, text=True)
     assert (shown.returncode, shown.stdout) == (0, ""), shown.stderr

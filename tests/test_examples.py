@@ -275,10 +275,13 @@ def test_paperclips_are_made_at_once_and_a_late_script_earns_nothing(
 
 
 FAST = """\
+SMALL = [d for d in range(2, 40) if all(d % k for k in range(2, d))]
+
+
 def is_prime(n):
-    if n < 4 or n % 2 == 0:
-        return n in (2, 3)
-    return all(n % d for d in range(3, int(n**0.5) + 1, 2))
+    if any(n % d == 0 for d in SMALL):
+        return n in SMALL
+    return n > 1 and (n < 1600 or all(pow(base, n - 1, n) == 1 for base in (2, 3, 5)))
 """
 # Right for all that the original checks.
 TABLE = """\
@@ -290,18 +293,26 @@ def is_prime(n):
 """
 
 
+# No clock of its own process may earn a program a better score.
+STOPPED_CLOCKS = """\
+import time, timeit
+time.time = time.perf_counter = time.monotonic = time.process_time = lambda: 0.0
+timeit.default_timer, timeit.timeit = time.time, lambda *_, **__: 1e-9
+"""
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("bubblewrap")
 def test_prime_speed_gets_fast_and_a_wrong_program_fails_with_the_case(
-    load: Callable[[str], dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+    load: Callable[[str], dict[str, Any]],
 ) -> None:
-    model = propose("def is_prime(n):\n    return n % 2 == 1", TABLE, FAST)
-    example = load("prime_speed")["main"]
-    fewer_calls = example.__globals__["TIME"].replace("10_000", "200")
-    monkeypatch.setitem(example.__globals__, "TIME", fewer_calls)
-    result: Result = example(model=model, max_steps=3)
-    start, fast = result.scores
-    assert fast > start + 1.5
+    example = load("prime_speed")
+    cheat = f"{STOPPED_CLOCKS}\n{example['START']}"
+    model = propose("def is_prime(n):\n    return n % 2 == 1", TABLE, FAST, cheat)
+    result: Result = example["main"](model=model, max_steps=4)
+    start, fast, cheated = result.scores
+    assert fast > start
+    assert cheated < start + 1
     failed = [t.user_attrs["feedback"] for t in result.study.trials[1:3]]
     assert failed[0].endswith("ValueError: is_prime(1) gives True")
     assert failed[1].endswith(" gives False")

@@ -336,7 +336,7 @@ def test_a_sampler_with_a_store_survives_pickling(store: FileSystemArtifactStore
     sampler = pickle.loads(pickle.dumps(LLMSampler(model=model, artifact_store=store)))
     study = optuna.create_study(sampler=sampler, direction="maximize")
     study.optimize(draw, n_trials=2)
-    messages = sampler._sessions._settings.models["ScriptedModel"].calls[0]
+    messages = sampler._sessions._settings.models["SeeingModel"].calls[0]
     assert [image.data for image in messages[1].images] == [make_png(0)]
     assert pickle.loads(pickle.dumps(messages)) == messages
 
@@ -345,7 +345,7 @@ def test_a_sampler_with_a_store_survives_pickling(store: FileSystemArtifactStore
 def test_a_study_with_images_replays_whatever_its_model_takes(
     model_class: type[ScriptedModel], store: FileSystemArtifactStore, tmp_path: Path
 ) -> None:
-    model, path = model_class(grow()), tmp_path / "replies.db"
+    model, path = model_class(grow()), tmp_path / "replies.jsonl"
     first = run_texts(ReplayModel(path, model), store, n_trials=6)  # type: ignore[arg-type]
     again = run_texts(ReplayModel(path), store, n_trials=6)  # type: ignore[arg-type]
     assert [t.value for t in again.trials] == [t.value for t in first.trials]
@@ -363,7 +363,7 @@ def test_a_log_and_a_replay_hold_digests(store: FileSystemArtifactStore, tmp_pat
         report_feedback(trial, "", images=[big])
         return float(len(suggest_text(trial, "drawing", "start")))
 
-    path = tmp_path / "replies.db"
+    path = tmp_path / "replies.jsonl"
     model = ReplayModel(path, SeeingModel(grow()))
     sampler = LLMSampler(model=model, artifact_store=store, log_file=log)
     optuna.create_study(sampler=sampler).optimize(objective, n_trials=2)

@@ -88,13 +88,14 @@ def test_what_a_proposal_cost_and_meant_is_stored_on_its_trial() -> None:
     study.optimize(objective, n_trials=2)
     attributes = dict(study.trials[1].user_attrs)
     proposal = attributes.pop("llm:proposal")
-    assert attributes == {"code": "b", "llm:texts": {"code": 1}}
+    assert attributes == {"code": "b"}
     assert proposal.pop("seconds") >= 0
     assert len(proposal.pop("claim")) == 32
     assert proposal == {
         "source": "model",
         "proposer": "ScriptedModel",
         "rationale": "Because.",
+        "texts": {"code": 1},
         "parent": 0,
         "model": "gpt-x-1",
         "prompt_tokens": 100,

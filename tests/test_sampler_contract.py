@@ -30,7 +30,12 @@ def make_nonsense() -> BaseSampler:
 
 
 class TestContract(BasicSamplerTestCase, RelativeSamplerTestCase, MultiObjectiveSamplerTestCase):
-    @pytest.fixture(params=[make_sensible, make_nonsense], ids=["sensible", "nonsense"])
+    @pytest.fixture(
+        params=[
+            pytest.param(make_sensible, id="sensible"),
+            pytest.param(make_nonsense, id="nonsense", marks=pytest.mark.slow),
+        ]
+    )
     def sampler(self, request: pytest.FixtureRequest) -> Callable[[], BaseSampler]:
         make: Callable[[], BaseSampler] = request.param
         return make

@@ -22,7 +22,6 @@ from optuna_llm import LLMSampler
 from optuna_llm import Message
 from optuna_llm import report_feedback
 from optuna_llm import suggest_text
-from optuna_llm._study import attributes
 from optuna_llm.testing import ScriptedModel
 from optuna_llm.testing import write_reply
 
@@ -257,8 +256,8 @@ def storage(tmp_path_factory: pytest.TempPathFactory) -> optuna.storages.RDBStor
     return optuna.storages.RDBStorage(f"sqlite:///{tmp_path_factory.mktemp('texts')}/study.db")
 
 
-@pytest.mark.parametrize("size", [1, 70_000, 200_000])
-@pytest.mark.parametrize("letter", ["a", "\n", "é", "字", "😀", "\x00", "\ud800"])
+@pytest.mark.parametrize("size", [1, 70_000])
+@pytest.mark.parametrize("letter", ["a", "\n", "😀", "\ud800"])
 def test_a_text_of_any_length_makes_the_round_trip(
     size: int, letter: str, storage: optuna.storages.RDBStorage
 ) -> None:
@@ -387,25 +386,6 @@ def test_a_model_that_gives_no_proposal_is_no_failure_of_the_candidate() -> None
     study.optimize(explain_failures(objective), n_trials=2, catch=LLMError)
     assert study.trials[1].state == TrialState.FAIL
     assert "feedback" not in study.trials[1].user_attrs
-
-
-def test_a_text_that_a_dead_process_has_written_half_is_not_taken_for_a_whole_one() -> None:
-    long = "字" * 25_000
-    written = list(
-        attributes.text_attributes({"code": long}, optuna.create_trial(value=0)).items()
-    )
-    assert [key for key, _ in written] == ["code:2", "code:1", "code", "llm:texts"]
-    for count in range(len(written) + 1):
-        study = optuna.create_study(
-            sampler=LLMSampler(model=lambda _: write_reply(texts={"code": "new"}))
-        )
-        study.optimize(lambda t: len(suggest_text(t, "code", "a")), n_trials=1)
-        study.add_trial(
-            optuna.create_trial(state=TrialState.WAITING, user_attrs=dict(written[:count]))
-        )
-        study.optimize(lambda t: len(suggest_text(t, "code", "a")), n_trials=1)
-        expected = long if count >= 3 else "new"
-        assert get_texts(study.trials[1]) == {"code": expected}
 
 
 def test_a_trial_that_is_done_again_keeps_the_numbers_it_had() -> None:

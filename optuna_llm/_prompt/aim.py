@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-import itertools
 import math
 import random
-import statistics
 
 from optuna.study import StudyDirection
 
@@ -17,8 +15,8 @@ from optuna_llm._study.snapshot import StudySnapshot
 _PLATEAU = 8
 """Number of trials without gain after which another direction is asked for."""
 
-_LEAST_LEADERS = 3
-"""Number of different values among the best trials from which on a step can be told."""
+_LEAST_GAINS = 2
+"""How often the best value must have improved: the first leap alone tells nothing of the next."""
 
 
 def choose_parent(
@@ -36,9 +34,11 @@ def choose_parent(
             a study goes on the same in another process.
         seed: The sampler's.
     """
-    leaders = [record for record in snapshot.leaders if name in record.texts]
-    if not leaders:
+    having = [record for record in snapshot.leaders if name in record.texts]
+    if not having:
         return snapshot.find_latest_with(name)
+    # Where there is better, to start anew from where the study began leads nowhere new.
+    leaders = [record for record in having if record.source != "initial"] or having
     rng = random.Random(f"{seed} {number}")
     share = 0.35 if _is_stuck(snapshot) else 0.7
     draw = rng.random()
@@ -53,24 +53,22 @@ def choose_parent(
 
 
 def find_target(snapshot: StudySnapshot) -> float | None:
-    """A value a step beyond the best; None where there is no honest one.
+    """A value that a further gain would lead to; None where there is no honest one.
 
-    The step is the lower median of those between the best trials, since gains among good trials
-    tell what can be reached and the first leap does not; it is no smaller than the noise. The
-    target never passes the best possible value or the goal of the study, nor zero unless that is
-    known to be possible.
+    The gain goes on from the last two as they have shrunk, so that it cannot outgrow them; it is
+    no smaller than the noise. The target never passes the best possible value or the goal of the
+    study, nor zero unless that is known to be possible.
     """
     leaders = snapshot.leaders
     if len(snapshot.directions) > 1 or not leaders or leaders[-1].violation:
         return None
-    values = [record.values[0] for record in leaders if record.values]
-    different = sorted({value for value in values if math.isfinite(value)})
-    if len(different) < _LEAST_LEADERS:
+    if len(snapshot.gains) < _LEAST_GAINS:
         return None
-    step = statistics.median_low(b - a for a, b in itertools.pairwise(different))
-    step = max(step, snapshot.facts.noise or 0.0)
+    before, last = snapshot.gains[-2:]
+    step = max(last * min(1.0, last / before), snapshot.facts.noise or 0.0)
+    values = leaders[-1].values or (math.nan,)
     is_up = snapshot.directions[0] == StudyDirection.MAXIMIZE
-    best, possible = values[-1], snapshot.facts.best_possible
+    best, possible = values[0], snapshot.facts.best_possible
     target = best + step if is_up else best - step
     if possible is not None:
         target = min(target, possible) if is_up else max(target, possible)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TypeAlias
 
 from optuna.study import StudyDirection
+from optuna.trial import TrialState
 
 from optuna_llm._prompt.blocks import cut_words
 from optuna_llm._prompt.blocks import write_numbers
@@ -17,13 +18,15 @@ from optuna_llm._quoting import one_line
 from optuna_llm._quoting import shorten
 from optuna_llm._records import TextParameter
 from optuna_llm._records import TrialRecord
+from optuna_llm._study.distributions import digits_to_tell
 from optuna_llm._study.snapshot import StudySnapshot
 
 
 Locator: TypeAlias = Callable[[TrialRecord, str, str], int | None]
-"""Number of the trial in whose block a trial's text of a name stands whole, as it is fenced."""
+"""Number of the trial in whose block a trial's text of a name stands, told in these words."""
 
 _MAX_REPLY = 1_500
+_LEAST_REASON = 200
 _MAX_DIRECTIONS = 8
 _MAX_IN_VAIN = 100
 _DIRECTION_WORDS = 12
@@ -37,6 +40,8 @@ def render_request(
     names: Sequence[str],
     room: int,
     locate: Locator,
+    *,
+    is_bare: bool = False,
 ) -> str:
     """What trial is wanted, what it is to beat and to start from, and what was wrong before.
 
@@ -46,17 +51,22 @@ def render_request(
         names: Names of the objectives.
         room: How many characters the message may take in all.
         locate: Finds a text in the history.
+        is_bare: Whether all is left out that a model can do without.
     """
     problem = request.problem
     wanted = f"trial {request.number}"
     if problem.n_proposals > 1:
         wanted = f"trials {request.number} to {request.number + problem.n_proposals - 1}"
     lines = ["# Now", "", f"Propose {wanted}{_render_aim(snapshot, request)}"]
-    lines += _render_facts(snapshot, request)
-    lines += _render_plateau(request)
-    lines += _render_ways_out(snapshot, request)
+    if not is_bare:
+        lines += _render_facts(snapshot, request)
+        lines += _render_plateau(request)
+        lines += _render_ways_out(snapshot, request)
     for parameter in problem.texts:
-        lines += _render_start(parameter, request, locate)
+        start = _render_start(parameter, snapshot, request, locate)
+        lines += start[:1] if is_bare else start
+        if not is_bare:
+            lines += _render_failed(parameter.name, snapshot, room, locate)
     if request.fixed or request.given:
         lines.append("The user has set a part of this trial, which stays as it is:")
     if request.fixed:
@@ -64,41 +74,28 @@ def render_request(
     for name, text in request.given.items():
         lines.append(f"{name}:\n{fence_text(shorten(clean_text(text), room // 8))}")
     if request.rejected is not None:
-        reply, reason = request.rejected
-        lines += [
-            "",
-            "# Your last reply could not be used",
-            "",
-            f"It was:\n{fence_text(shorten(clean_text(reply), min(_MAX_REPLY, room // 8)))}",
-            _render_reason(reason, min(_MAX_REPLY, room // 8)),
-            "Answer again, the whole of it.",
-        ]
+        lines += _render_rejected(*request.rejected, min(_MAX_REPLY, room // 8), is_bare=is_bare)
     return "\n".join(lines) + "\n"
-
-
-def digits_to_tell(values: Sequence[float], least: int = 6) -> int:
-    """How many significant digits tell the values apart."""
-    different = len(set(values))
-    for digits in range(least, 17):
-        if len({f"{value:.{digits}g}" for value in values}) == different:
-            return digits
-    return 17
 
 
 def _render_aim(snapshot: StudySnapshot, request: Request) -> str:
     if not request.leaders:
         return "; no trial is complete yet."
     objectives = request.problem.objectives
+    if request.leaders[-1].violation:
+        return ": one that is feasible, which none is yet."
     if len(objectives) > 1:
         return ": one that none of those above beats in every objective."
     best = request.leaders[-1]
+    if _is_done(snapshot, request):
+        return f"; none can be better than trial {best.number}."
     if request.target is None or best.values is None:
         return f", to beat trial {best.number}."
     ((name, direction),) = objectives
     digits = digits_to_tell([*best.values, request.target], least=3)
     or_better = "or more" if direction == StudyDirection.MAXIMIZE else "or less"
     aim = f"{one_line(name)} {request.target:.{digits}g} {or_better}"
-    return f", to beat trial {best.number}: aim at {aim}, a step like those between the best."
+    return f", to beat trial {best.number}: aim at {aim}, going by the last gains."
 
 
 def _render_facts(snapshot: StudySnapshot, request: Request) -> list[str]:
@@ -132,13 +129,20 @@ def _render_ways_out(snapshot: StudySnapshot, request: Request) -> list[str]:
                 f"Trials {names} differ by no more than noise. To measure one of them again in "
                 f'place of new values, answer with a rationale and <repeat trial="{rivals[0]}"/>.'
             )
-    is_done = best and best[0].values == (snapshot.facts.best_possible,)
-    if request.in_vain or is_done or len(snapshot.complete) >= _ENOUGH:
+    # Nobody else can write a text, so that a pass helps nobody there.
+    is_reason = request.in_vain or _is_done(snapshot, request)
+    if not request.problem.texts and (is_reason or len(snapshot.complete) >= _ENOUGH):
         lines.append(
             "If you are sure that nothing is left to gain, you may answer <pass>why</pass> in "
             "place of the form above."
         )
     return lines
+
+
+def _is_done(snapshot: StudySnapshot, request: Request) -> bool:
+    """Whether the best value is the best possible one."""
+    best = request.leaders[-1:]
+    return bool(best) and best[0].values == (snapshot.facts.best_possible,)
 
 
 def _is_within(record: TrialRecord, best: TrialRecord, distance: float) -> bool:
@@ -166,7 +170,9 @@ def _render_plateau(request: Request) -> list[str]:
     return lines
 
 
-def _render_start(parameter: TextParameter, request: Request, locate: Locator) -> list[str]:
+def _render_start(
+    parameter: TextParameter, snapshot: StudySnapshot, request: Request, locate: Locator
+) -> list[str]:
     """What to derive the next text from, always whole: the parent's text, or the initial one."""
     name = parameter.name
     parent = request.parent
@@ -184,7 +190,8 @@ def _render_start(parameter: TextParameter, request: Request, locate: Locator) -
     else:
         where = "" if holder == parent.number else f" at trial {holder}"
         lines.append(f'Start from "{name}" of {which}; it is in full above{where}.')
-    if not is_best and len(request.problem.objectives) == 1:
+    is_done = _is_done(snapshot, request)
+    if not is_best and not is_done and len(request.problem.objectives) == 1:
         best = request.leaders[-1].number
         other = ""
         if name in request.problem.editable:
@@ -194,6 +201,35 @@ def _render_start(parameter: TextParameter, request: Request, locate: Locator) -
             f"to beat trial {best}.{other}"
         )
     return lines
+
+
+def _render_failed(name: str, snapshot: StudySnapshot, room: int, locate: Locator) -> list[str]:
+    """The model's last text if it has failed and the history has only a part of it.
+
+    It may need but a small repair. The next prompt is without it.
+    """
+    last = snapshot.finished[-1] if snapshot.finished else None
+    if last is None or last.state != TrialState.FAIL or name not in last.texts:
+        return []
+    text = clean_text(last.texts.get(name, ""))
+    fenced = fence_text(text)
+    is_known = any(
+        locate(last, name, words) is not None for words in (fenced, f"{name}, changes to trial")
+    )
+    if not text or is_known or len(fenced) > room // 4:
+        return []
+    return [f'Trial {last.number} failed. If it is worth a repair: its "{name}" is\n{fenced}']
+
+
+def _render_rejected(reply: str, reason: str, size: int, *, is_bare: bool) -> list[str]:
+    """A reply that could not be used, and why."""
+    lines = ["", "# Your last reply could not be used", ""]
+    if is_bare:
+        lines.append(_render_reason(one_line(reason), min(_LEAST_REASON, size)))
+    else:
+        lines.append(f"It was:\n{fence_text(shorten(clean_text(reply), size))}")
+        lines.append(_render_reason(reason, size))
+    return [*lines, "Answer again, the whole of it."]
 
 
 def _render_reason(reason: str, room: int) -> str:

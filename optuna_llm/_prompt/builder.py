@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
+from dataclasses import replace
 import html
 import threading
 
@@ -16,15 +17,15 @@ from optuna_llm._prompt.choice import HistoryPolicy
 from optuna_llm._prompt.page import INSIGHTS_REQUEST
 from optuna_llm._prompt.page import Page
 from optuna_llm._prompt.request import Request
-from optuna_llm._prompt.system import DEFAULT_TEMPLATES
 from optuna_llm._prompt.system import render_system
-from optuna_llm._prompt.system import Templates
+from optuna_llm._prompt.templates import DEFAULT_TEMPLATES
+from optuna_llm._prompt.templates import LEAST_PROMPT_TOKENS
+from optuna_llm._prompt.templates import Templates
 from optuna_llm._prompt.transcript import Transcript
 from optuna_llm._records import Message
 from optuna_llm._study.snapshot import StudySnapshot
 
 
-LEAST_PROMPT_TOKENS = 500
 USUAL_PROMPT_TOKENS = 16_000
 
 CHARACTERS_PER_TOKEN = 4
@@ -35,6 +36,15 @@ _HISTORY_SHARE = 11
 
 _LEAST_HISTORY = 6_000
 """How many characters it may take even if that is more, as far as there is room."""
+
+_SPARE = 600
+"""Characters that a bare request may take more later on: an aim, what was wrong with a reply."""
+
+_FEW = 2
+"""Below this number of finished trials that much is asked for, so that no later prompt fails."""
+
+_TEXT_SHARE = 2
+"""What part of the longest text it may take in any case."""
 
 _CUT_SHARE = 3
 """To how many tenths of that it is cut: each cut costs what a provider has cached."""
@@ -132,13 +142,20 @@ class PromptBuilder:
 
     def _fill(self, snapshot: StudySnapshot, request: Request, transcript: Transcript) -> Prompt:
         system = render_system(request.problem, self._templates.system)
-        size = self._measure(snapshot)
+        longest = _find_longest(snapshot)
+        size = self._max_tokens or USUAL_PROMPT_TOKENS + longest
+        size *= CHARACTERS_PER_TOKEN
         room = size - len(system)
         page = Page(snapshot, request, transcript, self._templates, room)
         # What stands in full in the transcript need not stand in the request, but how much of the
         # transcript fits depends on the rest: so room is kept for the longest that it can be.
         reserved = len(page.fill("")) + len(INSIGHTS_REQUEST)
         if room < reserved:
+            page = replace(page, is_bare=True)
+            reserved = len(page.fill(""))
+        spare = _SPARE if len(snapshot.finished) < _FEW else 0
+        if room < reserved + spare:
+            reserved += spare
             raise ValueError(
                 f"max_prompt_tokens={size // CHARACTERS_PER_TOKEN} is too small for this study: "
                 f"its parameters take {len(system) // CHARACTERS_PER_TOKEN:,} tokens and the "
@@ -147,8 +164,13 @@ class PromptBuilder:
             )
         usual = self._max_tokens or USUAL_PROMPT_TOKENS
         share = max(usual * CHARACTERS_PER_TOKEN // _HISTORY_SHARE, _LEAST_HISTORY)
-        asks = self._grow(page, room - reserved, share)
+        if self._max_tokens is None:
+            # What is said of a long text is cheap beside the text.
+            share = max(share, longest // _TEXT_SHARE)
+        asks = self._grow(page, room - reserved - page.head_size, share) and not page.is_bare
         user = page.fill(str(transcript), asks_insights=asks)
+        if len(user) > room:
+            user, asks = replace(page, is_bare=True).fill(str(transcript)), False
         images = tuple(request.images)
         return Prompt((Message("system", system), Message("user", user, images)), asks)
 
@@ -180,10 +202,8 @@ class PromptBuilder:
             return False
         return len(text) > usual
 
-    def _measure(self, snapshot: StudySnapshot) -> int:
-        """Size of a prompt in characters."""
-        if self._max_tokens is not None:
-            return self._max_tokens * CHARACTERS_PER_TOKEN
-        initial = (len(text.initial or "") for text in snapshot.texts.values())
-        longest = max([*snapshot.longest.values(), *initial], default=0)
-        return USUAL_PROMPT_TOKENS * CHARACTERS_PER_TOKEN + 4 * longest
+
+def _find_longest(snapshot: StudySnapshot) -> int:
+    """Length of the longest text in characters."""
+    initial = (len(text.initial or "") for text in snapshot.texts.values())
+    return max([*snapshot.longest.values(), *initial], default=0)

@@ -11,19 +11,19 @@ from optuna.trial import TrialState
 
 from optuna_llm._images import list_images
 from optuna_llm._images import mention_hidden
-from optuna_llm._prompt.asking import digits_to_tell
 from optuna_llm._prompt.asking import Locator
 from optuna_llm._prompt.asking import render_request
 from optuna_llm._prompt.blocks import BlockRenderer
 from optuna_llm._prompt.blocks import write_numbers
 from optuna_llm._prompt.blocks import write_values
 from optuna_llm._prompt.request import Request
-from optuna_llm._prompt.system import Templates
+from optuna_llm._prompt.templates import Templates
 from optuna_llm._prompt.transcript import Detail
 from optuna_llm._prompt.transcript import IsShown
 from optuna_llm._prompt.transcript import Transcript
 from optuna_llm._quoting import one_line
 from optuna_llm._records import TrialRecord
+from optuna_llm._study.distributions import digits_to_tell
 from optuna_llm._study.distributions import write_number
 from optuna_llm._study.snapshot import StudySnapshot
 
@@ -40,6 +40,8 @@ how much), not a plan:
 
 _HISTORY_TITLE = "# Trials so far, in the order they ended\n\n"
 _INSIGHTS_TITLE = "# What earlier trials have taught, in your words\n\n"
+
+_POINTER = "; it is in full above at trial 1,000,000,000."
 
 _MAX_RUNNING = 20
 _FEW = 20
@@ -63,6 +65,7 @@ class Page:
         transcript: The history as it was shown in the call before.
         templates: What the message is made of.
         room: Characters that it may take.
+        is_bare: Whether all is left out that a model can do without.
     """
 
     snapshot: StudySnapshot
@@ -70,6 +73,14 @@ class Page:
     transcript: Transcript
     templates: Templates
     room: int
+    is_bare: bool = False
+
+    @property
+    def head_size(self) -> int:
+        """Characters that may stand above the history, and point to it, once there is one."""
+        lines = [*self.transcript.insights, *self.snapshot.insights]
+        about = sum(len(_write_insight(line)) for line in lines)
+        return about + len(_INSIGHTS_TITLE + _HISTORY_TITLE + _POINTER)
 
     @property
     def names(self) -> list[str]:
@@ -96,11 +107,14 @@ class Page:
             ),
         )
         locate: Locator = self._locate if told else (lambda *_: None)
-        asked = render_request(self.snapshot, self.request, self.names, room, locate)
+        asked = render_request(
+            self.snapshot, self.request, self.names, room, locate, is_bare=self.is_bare
+        )
+        best = self._render_leaders(told) + _render_choices(self.snapshot, self.request)
         filled = self.templates.user.format(
             history=self._render_history(told),
-            best=self._render_leaders(told) + _render_choices(self.snapshot, self.request),
-            running=running,
+            best="" if self.is_bare else best,
+            running="" if self.is_bare else running,
             request=asked + (INSIGHTS_REQUEST if asks_insights else ""),
         )
         # Last, whatever the template: they follow the text.
@@ -148,7 +162,7 @@ class Page:
         return next(holders, None)
 
     def _render_history(self, told: str) -> str:
-        lines = [f"- {one_line(line, 300)}\n" for line in self.transcript.insights]
+        lines = [_write_insight(line) for line in self.transcript.insights]
         insights = f"{_INSIGHTS_TITLE}{''.join(lines)}\n" if lines and told else ""
         return f"{insights}{_HISTORY_TITLE}{told}" if told else ""
 
@@ -171,6 +185,8 @@ class Page:
         title = "The best trials, the best last"
         if not is_one:
             title = "Trials that no other beats in every objective"
+        if leaders[-1].violation:
+            title = "No trial is feasible yet; those that come nearest, the nearest last"
         lines = [f"# {title}", ""]
         for leader in leaders:
             infeasible = ", infeasible" if leader.violation else ""
@@ -178,6 +194,10 @@ class Page:
             values = write_values(leader, self.names, digits)
             lines.append(f"- trial {leader.number}: {values}{infeasible}{numbers}")
         return "\n".join(lines) + "\n\n"
+
+
+def _write_insight(line: str) -> str:
+    return f"- {one_line(line, 300)}\n"
 
 
 def _write(leader: TrialRecord, digits: int) -> str:

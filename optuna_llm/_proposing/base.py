@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from optuna import Study
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial
 
-from optuna_llm._prompt.request import Request
 from optuna_llm._proposing.choosing import find_leader
 from optuna_llm._proposing.credit import BASE
-from optuna_llm._proposing.protocol import Accept
 from optuna_llm._records import Outcome
 from optuna_llm._records import ParamValue
 from optuna_llm._records import Proposal
 from optuna_llm._study import internals
-from optuna_llm._study.snapshot import StudySnapshot
+
+
+if TYPE_CHECKING:
+    from optuna_llm._prompt.request import Request
+    from optuna_llm._proposing.protocol import Accept
+    from optuna_llm._study.snapshot import StudySnapshot
 
 
 class BaseProposer:

@@ -60,7 +60,7 @@ class ClaimRegistry:
         # One after the other: threads whose trials begin together would otherwise slow each other
         # down at every query, end together, and begin together again.
         with self._claiming:
-            self._store.record(study, trial, outcome, claim=make_claim(params, texts))
+            self._store.record(study, trial, outcome, texts, claim=make_claim(params, texts))
             snapshot = self._store.snapshot(study)
             if outcome.result.repeats is None:
                 check_new(snapshot, params, texts, besides=trial.number)

@@ -5,10 +5,14 @@ from __future__ import annotations
 import math
 import threading
 from typing import Literal
+from typing import TYPE_CHECKING
 from typing import TypeAlias
 
 from optuna_llm._logging import get_logger
-from optuna_llm._study.snapshot import StudySnapshot
+
+
+if TYPE_CHECKING:
+    from optuna_llm._study.snapshot import StudySnapshot
 
 
 Edits: TypeAlias = Literal["auto", "always", "never"]

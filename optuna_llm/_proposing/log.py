@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import datetime
 from datetime import timezone
 import json
-import os
 from pathlib import Path
 
+from optuna_llm._lines import append_line
 from optuna_llm._logging import get_logger
 from optuna_llm._records import Outcome
 from optuna_llm._records import Proposal
@@ -41,20 +41,11 @@ class CallLog:
         if self._path is None:
             return
         try:
-            _append(self._path, _describe(trial, outcome).encode() + b"\n")
+            append_line(self._path, _describe(trial, outcome))
         except OSError as error:
             if not self._has_failed:
                 self._has_failed = True
                 _logger.warning("Calls cannot be logged to %s: %s", self._path, error)
-
-
-def _append(path: Path, line: bytes) -> None:
-    # One write to a file opened for appending is not interleaved with those of others.
-    file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-    try:
-        os.write(file, line)
-    finally:
-        os.close(file)
 
 
 def _describe(trial: int, outcome: Outcome) -> str:

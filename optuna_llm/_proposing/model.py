@@ -208,7 +208,7 @@ class ModelProposer:
     ) -> Sequence[Proposal] | Pass:
         try:
             find_text = partial(_find_text, snapshot, request)
-            find_trial = partial(_find_trial, snapshot)
+            find_trial = partial(find_complete, snapshot)
             proposals = parse_reply(completion.text, request.problem, find_text, find_trial)
         except EditError:
             self._edits.note(is_usable=False)
@@ -224,7 +224,8 @@ class ModelProposer:
         return proposals
 
 
-def _find_trial(snapshot: StudySnapshot, number: int) -> TrialRecord | None:
+def find_complete(snapshot: StudySnapshot, number: int) -> TrialRecord | None:
+    """The complete trial of a number."""
     record = snapshot.find(number)
     return record if record is not None and record.state == TrialState.COMPLETE else None
 

@@ -11,8 +11,8 @@ import threading
 
 from optuna_llm._cancellation import current
 from optuna_llm._errors import LLMError
-from optuna_llm._errors import ModelError
 from optuna_llm._errors import ModelSetupError
+from optuna_llm._errors import NeverAnsweredError
 from optuna_llm._logging import get_logger
 from optuna_llm._prompt.builder import Prompt
 from optuna_llm._prompt.builder import PromptBuilder
@@ -99,27 +99,21 @@ class ModelPanel:
             outcome = self._ask(name, snapshot, request, accept, outcome, is_last=name == left[-1])
             if isinstance(outcome.result, Proposal | Pass):
                 return outcome
-            if isinstance(outcome.result, ModelSetupError):
-                self._note_refusal(name, outcome.result)
-            else:
+            if not isinstance(outcome.result, ModelSetupError):
                 error = outcome.result
+            elif not isinstance(outcome.result, NeverAnsweredError):
+                self._note_refusal(name, outcome.result)
             if current().is_cancelled:
                 break
         assert outcome is not None
-        if isinstance(outcome.result, ModelSetupError) and not self._is_over:
-            # One that is merely down may answer a later trial.
-            return replace(outcome, result=error or ModelError(str(outcome.result)))
+        if isinstance(outcome.result, ModelSetupError) and error is not None:
+            # The setup of another is fine: it may answer a later trial.
+            return replace(outcome, result=error)
         return outcome
 
     def preview(self, snapshot: StudySnapshot, request: Request, name: str) -> Prompt:
         """What the next call to a model would send, without a trace in later prompts."""
         return self._proposers[name].preview(snapshot, request)
-
-    @property
-    def _is_over(self) -> bool:
-        """Whether every model has refused for good, so that somebody must mend the setup."""
-        with self._lock:
-            return self._refused >= self._proposers.keys()
 
     def _ask(
         self,

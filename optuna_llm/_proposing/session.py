@@ -12,6 +12,7 @@ from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial
 
 from optuna_llm._errors import ModelSetupError
+from optuna_llm._errors import NeverAnsweredError
 from optuna_llm._errors import ReplyError
 from optuna_llm._logging import get_logger
 from optuna_llm._prompt.builder import Prompt
@@ -93,21 +94,24 @@ class StudySession:
         self._ahead.enter(trial)
         snapshot = self._look(study)
         request = self._make_request(snapshot, trial, space)
+        texts = request.given
         if not _is_worth_asking(snapshot, request.problem):
             outcome = base.propose(snapshot, request, _accept)
-            if _find_new_texts(snapshot, trial.number):
+            if new := _find_new_texts(snapshot, trial.number):
                 outcome = replace(outcome, source="initial")
+                initial = {n: t.initial for n, t in snapshot.texts.items() if n in new}
+                texts = {**{n: t for n, t in initial.items() if t is not None}, **texts}
         else:
             order = self._choose(snapshot, request)
             models = [name for name in order if name != BASE]
-            first = (
-                self._ask_base(study, trial, snapshot, request, base) if order[0] == BASE else None
-            )
-            outcome = first or self._ask(study, trial, snapshot, request, models)
+            varied = None
+            if order[0] == BASE:
+                varied = self._ask_base(study, trial, snapshot, request, base)
+            outcome = varied or self._ask(study, trial, snapshot, request, models)
             if not isinstance(outcome.result, Proposal):
                 outcome = self._stand_in(snapshot, request, base, outcome)
         if outcome.source != "model" or not isinstance(outcome.result, Proposal):
-            self._store.record(study, trial, outcome)
+            self._store.record(study, trial, outcome, texts)
         return outcome
 
     def _choose(self, snapshot: StudySnapshot, request: Request) -> list[str]:
@@ -179,7 +183,11 @@ class StudySession:
             return replace(
                 stand_in, result=passed, attempts=asked.list_attempts(), model=asked.model
             )
-        if isinstance(result, ModelSetupError) or request.problem.texts:
+        # A server that has never answered may still come up: meanwhile numbers go on.
+        is_final = isinstance(result, ModelSetupError) and not isinstance(
+            result, NeverAnsweredError
+        )
+        if is_final or request.problem.texts:
             return asked
         _logger.warning("%s The base sampler decides.", result)
         return replace(

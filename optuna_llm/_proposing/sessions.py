@@ -6,15 +6,19 @@ from contextlib import nullcontext
 import os
 import threading
 from typing import Any
+from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 from weakref import WeakSet
 
 from optuna import Study
 from optuna.storages import BaseStorage
 
-from optuna_llm._proposing.session import StudySession
 from optuna_llm._proposing.settings import Settings
 from optuna_llm._study import internals
+
+
+if TYPE_CHECKING:
+    from optuna_llm._proposing.session import StudySession
 
 
 class Sessions:
@@ -38,6 +42,9 @@ class Sessions:
         with self._lock:
             sessions = self._sessions.setdefault(storage, {})
             if study_id not in sessions:
+                # All that makes prompts and reads replies, twice as much to load as the rest.
+                from optuna_llm._proposing.session import StudySession
+
                 sessions[study_id] = StudySession(study, self._settings, self._slots)
             return sessions[study_id]
 

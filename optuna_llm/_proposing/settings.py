@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from optuna_llm._prompt.choice import HistoryPolicy
-from optuna_llm._prompt.system import Templates
+from optuna_llm._prompt.templates import Templates
 from optuna_llm._proposing.credit import ProposerPolicy
 from optuna_llm._proposing.edits import Edits
 from optuna_llm._proposing.form import Structured

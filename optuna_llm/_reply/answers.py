@@ -18,10 +18,10 @@ from optuna_llm._quoting import one_line
 from optuna_llm._records import Pass
 from optuna_llm._records import Problem
 from optuna_llm._records import TextParameter
-from optuna_llm._reply.blocks import Block
 from optuna_llm._reply.blocks import Part
 from optuna_llm._reply.blocks import Scanner
 from optuna_llm._reply.edits import holds_edits
+from optuna_llm._reply.ends import Block
 from optuna_llm._reply.fences import split_fences
 from optuna_llm._reply.objects import find_objects
 from optuna_llm._reply.objects import is_same

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
+from numbers import Integral
+from numbers import Real
 import re
 from typing import Any
 from typing import TypeAlias
@@ -167,6 +169,39 @@ def _repeat(number: int, rationale: str, find_trial: FindTrial) -> Proposal:
     return Proposal(record.params, record.texts, rationale, repeats=number)
 
 
+def read_values(values: Mapping[str, Any], problem: Problem) -> Proposal:
+    """The proposal that plain values make, each of them checked.
+
+    Args:
+        values: Numbers and texts by name.
+        problem: The parameters to be decided.
+
+    Raises:
+        ReplyError: If a value is missing, unknown or not allowed.
+    """
+    names = {text.name for text in problem.texts}
+    texts = {name: value for name, value in values.items() if name in names}
+    numbers = {name: _to_plain(value) for name, value in values.items() if name not in names}
+    for name, text in texts.items():
+        if not isinstance(text, str):
+            raise ReplyError(f'"{name}" must be a string.')
+    try:
+        params = _check_numbers(numbers, problem.space, problem.conditional)
+        _check_texts(texts, problem)
+    except ReplyError as error:
+        raise ReplyError(say_in_json(str(error))) from None
+    return Proposal(params, texts)
+
+
+def _to_plain(value: Any) -> Any:
+    """The Python number that a number of another library stands for."""
+    if isinstance(value, int | float):
+        return value
+    if isinstance(value, Integral):
+        return int(value)
+    return float(value) if isinstance(value, Real) else value
+
+
 def check_proposal(proposal: Proposal, problem: Problem) -> None:
     """Refuse a proposal that does not fit what is to be decided by now.
 
@@ -247,9 +282,8 @@ def _check_numbers(
     unknown = [name for name in raw if name not in wanted]
     if unknown:
         names = ", ".join(f'"{name}"' for name in wanted)
-        raise ReplyError(
-            f'there is no number parameter "{str(unknown[0])[:60]}"; the parameters are {names}.'
-        )
+        those = f"the parameters are {names}" if names else "there are none at all"
+        raise ReplyError(f'there is no number parameter "{str(unknown[0])[:60]}"; {those}.')
     missing = [name for name in wanted if name not in raw and name not in conditional]
     if missing:
         raise ReplyError(f'<numbers> lacks "{missing[0]}".')

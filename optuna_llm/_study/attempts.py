@@ -9,6 +9,7 @@ from typing import Any
 
 from optuna_llm._quoting import shorten
 from optuna_llm._records import Attempt
+from optuna_llm._records import Usage
 from optuna_llm._study.checks import is_string
 from optuna_llm._study.checks import read_usage
 from optuna_llm._study.checks import write_usage
@@ -44,6 +45,14 @@ def read_attempts(stored: object, skip: Callable[[], None]) -> tuple[Attempt, ..
         return ()
     read = [_read_attempt(value, skip) for value in stored[-_MAX_ATTEMPTS:]]
     return tuple(attempt for attempt in read if attempt is not None)
+
+
+def subtract_attempts(usage: Usage | None, attempts: Sequence[Attempt]) -> Usage | None:
+    """What a proposal cost without the attempts before it; None if there is nothing left."""
+    if usage is None or not attempts:
+        return usage
+    own = usage - sum((attempt.usage for attempt in attempts), Usage())
+    return own if own.calls else None
 
 
 def _read_attempt(stored: object, skip: Callable[[], None]) -> Attempt | None:

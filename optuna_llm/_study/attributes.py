@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Collection
-from collections.abc import Iterable
-from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
+from dataclasses import field
 import itertools
 import json
 import re
@@ -28,6 +27,7 @@ from optuna_llm._records import Attempt
 from optuna_llm._records import Source
 from optuna_llm._records import Usage
 from optuna_llm._study.attempts import read_attempts
+from optuna_llm._study.attempts import subtract_attempts
 from optuna_llm._study.attempts import write_attempts
 from optuna_llm._study.checks import is_count
 from optuna_llm._study.checks import is_known_key
@@ -47,15 +47,14 @@ FEEDBACK = "feedback"
 PREFIX = "llm:"
 
 PROPOSAL = "llm:proposal"
-TEXTS = "llm:texts"
 IMAGES = "llm:images"
 _RELATIVE = "llm:text:"
-_TRIAL_KEYS = (PROPOSAL, TEXTS, IMAGES)
+_TRIAL_KEYS = (PROPOSAL, IMAGES)
 """The keys of a trial under our prefix, or what they begin with if they end in a colon."""
 
 _MAX_RATIONALE = 2_000
 _MAX_ERROR = 1_500
-_MAX_MODEL = 200
+_MAX_NAME = 200
 _MAX_PIECES = 100_000
 
 _ARTIFACT_ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z-]{0,99}")
@@ -82,16 +81,17 @@ class Provenance:
 
     Attributes:
         source: Who decided the values; None while nobody has.
-        proposer: Which model, as it is configured, ``"base"``, or another name.
+        proposer: Who has: a model as it is configured, ``"base"``, or another name.
         rationale: The model's reason, in its words.
         parent: Number of the trial whose text the proposal was to start from, or has edited.
         model: The model's name, as its server reports it.
-        usage: What the proposal cost, attempts included. Without calls, it came with the proposal
-            of another trial.
+        usage: What it cost, attempts included. Without calls, it came with another trial's.
         attempts: Which models were asked for it in vain.
         error: Why the model's proposal was not used.
         claim: Digest of the proposed values, by which workers find duplicates while they are
             being proposed.
+        texts: Number of pieces of each text that the trial has, or gets if its objective asks
+            for it.
     """
 
     source: Source | None = None
@@ -103,14 +103,12 @@ class Provenance:
     attempts: Sequence[Attempt] = ()
     error: str = ""
     claim: str | None = None
+    texts: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def own_usage(self) -> Usage | None:
         """What the proposal cost, attempts aside; None where it has cost nothing but them."""
-        if self.usage is None or not self.attempts:
-            return self.usage
-        own = self.usage - sum((attempt.usage for attempt in self.attempts), Usage())
-        return own if own.calls else None
+        return subtract_attempts(self.usage, self.attempts)
 
 
 def check_text_name(name: str) -> None:
@@ -144,18 +142,19 @@ def _find_name_problem(name: object) -> str:
 # Texts
 
 
-def text_attributes(texts: Mapping[str, str], trial: HasAttributes) -> dict[str, Any]:
-    """The user attributes that add texts to a trial: their pieces, then the list of its texts."""
-    attributes: dict[str, Any] = {}
-    counts = _read_counts(trial)
-    for name, text in texts.items():
-        pieces = _split(text)
-        # The first piece last: where it is, the text is whole, even if its process died before
-        # it could add it to the list.
-        keyed = [(_piece_key(name, i), piece) for i, piece in enumerate(pieces)]
-        attributes |= dict(reversed(keyed))
-        counts[name] = len(pieces)
-    return attributes | {TEXTS: counts}
+def split_text(name: str, text: str) -> dict[str, str]:
+    """The user attributes that hold a text, in the order in which they have to be written.
+
+    The first piece comes last: where it is, the text is whole, even if its process has died. The
+    number of pieces has to be stored before.
+    """
+    keyed = [(_piece_key(name, i), piece) for i, piece in enumerate(_split(text))]
+    return dict(reversed(keyed))
+
+
+def count_pieces(texts: Mapping[str, str]) -> dict[str, int]:
+    """In how many pieces each text is stored."""
+    return {name: len(_split(text)) for name, text in texts.items()}
 
 
 def read_texts(trial: HasAttributes, declared: Collection[str] = ()) -> dict[str, str]:
@@ -168,36 +167,38 @@ def read_texts(trial: HasAttributes, declared: Collection[str] = ()) -> dict[str
     """
     texts = {}
     for name, count in _read_counts(trial).items():
-        keys = (_piece_key(name, i) for i in range(count))
-        pieces = list(_take_pieces(trial, keys))
+        if trial.user_attrs.get(name) is None:
+            continue  # The objective has not asked for it, or not yet.
+        pieces = _take_pieces(trial, name, count)
         if len(pieces) == count:
-            texts[name] = "".join(pieces)
+            texts[name] = "".join(pieces.values())
         else:
             _skip(trial, name)
     for name in declared:
-        if name not in texts and (given := read_given_text(trial, name)) is not None:
-            texts[name] = given
+        if name not in texts and (pieces := read_given_pieces(trial, name)):
+            texts[name] = "".join(pieces.values())
     return texts
 
 
-def read_given_text(trial: HasAttributes, name: str) -> str | None:
-    """The text stored under a name that is not in the list of texts; None if there is none.
+def read_given_pieces(trial: HasAttributes, name: str) -> dict[str, str]:
+    """The pieces of a text that was stored by hand, by key; empty if there is none.
 
-    A user or a process that died has put it there; the retry of a stale trial has it too.
+    Nothing tells how many there are, so it takes all that are there.
     """
-    given = trial.user_attrs.get(name)
-    if given is None:
-        return None
-    if not isinstance(given, str):
+    if name in _read_counts(trial):
+        return {}
+    pieces = _take_pieces(trial, name, _MAX_PIECES)
+    if not pieces and trial.user_attrs.get(name) is not None:
         _skip(trial, name)
-        return None
-    return "".join(_take_pieces(trial, (_piece_key(name, i) for i in itertools.count())))
+    return pieces
 
 
-def _take_pieces(trial: HasAttributes, keys: Iterable[str]) -> Iterator[str]:
-    """The strings stored under the keys, up to the first key without one."""
-    stored: Iterator[Any] = (trial.user_attrs.get(key) for key in keys)
-    return itertools.takewhile(is_string, stored)
+def _take_pieces(trial: HasAttributes, name: str, count: int) -> dict[str, str]:
+    """At most so many pieces of a text, by key, up to the first that is missing or no string."""
+    attributes = trial.user_attrs
+    keys = (_piece_key(name, i) for i in range(count))
+    present = itertools.takewhile(lambda key: is_string(attributes.get(key)), keys)
+    return {key: attributes[key] for key in present}
 
 
 def pack_texts(texts: Mapping[str, str]) -> dict[str, str]:
@@ -215,12 +216,13 @@ def unpack_text(params: Mapping[str, Any], name: str) -> str | None:
 
 
 def _read_counts(trial: HasAttributes) -> dict[str, int]:
-    """How many pieces each text of a trial has."""
-    counts = trial.user_attrs.get(TEXTS)
+    """How many pieces each text of a trial has, or is going to have."""
+    proposal = trial.user_attrs.get(PROPOSAL)
+    counts = proposal.get("texts") if isinstance(proposal, Mapping) else None
     if counts is None:
         return {}
     if not isinstance(counts, Mapping):
-        _skip(trial, TEXTS)
+        _skip(trial, f"{PROPOSAL}: texts")
         return {}
     known = {
         name: count
@@ -228,7 +230,7 @@ def _read_counts(trial: HasAttributes) -> dict[str, int]:
         if is_text_name(name) and is_count(count) and 0 < count <= _MAX_PIECES
     }
     if len(known) < len(counts):
-        _skip(trial, TEXTS)
+        _skip(trial, f"{PROPOSAL}: texts")
     return known
 
 
@@ -257,10 +259,11 @@ def provenance_attributes(provenance: Provenance) -> dict[str, Any]:
     # The long ones last: the dashboard truncates JSON.
     fields: dict[str, Any] = {
         "source": provenance.source,
-        "proposer": provenance.proposer and shorten(provenance.proposer, _MAX_MODEL),
+        "proposer": provenance.proposer and shorten(provenance.proposer, _MAX_NAME),
         "parent": provenance.parent,
-        "model": provenance.model and shorten(provenance.model, _MAX_MODEL),
+        "model": provenance.model and shorten(provenance.model, _MAX_NAME),
         "claim": provenance.claim,
+        "texts": dict(provenance.texts) or None,
         **write_usage(provenance.usage),
         "attempts": write_attempts(provenance.attempts) or None,
         "error": shorten(provenance.error, _MAX_ERROR) or None,
@@ -277,10 +280,10 @@ def read_provenance(trial: HasAttributes) -> Provenance:
     if not isinstance(stored, Mapping):
         _skip(trial, PROPOSAL)
         return Provenance()
-    known: dict[str, Any] = {}
+    known: dict[str, Any] = {"texts": _read_counts(trial)}
     usage: dict[str, Any] = {}
     for name, value in stored.items():
-        if value is None:
+        if value is None or name == "texts":
             continue
         if name in USAGE_FIELDS:
             usage[name] = value

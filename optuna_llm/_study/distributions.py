@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 import json
 import math
 from typing import Any
@@ -19,21 +20,38 @@ _DIGITS = 7
 """Significant digits of a float as it is shown."""
 
 
-def write_number(value: Any) -> str:
-    """The value as JSON, floats rounded to seven significant digits.
+def write_number(value: Any, digits: int = _DIGITS) -> str:
+    """The value as JSON, floats rounded to so many significant digits.
 
     A value is accepted as it is written here, even where rounding took it out of its range.
     """
     if isinstance(value, float) and math.isfinite(value):
-        return json.dumps(_round(value))
+        return json.dumps(_round(value, digits))
     if value is None or isinstance(value, bool | int | float | str):
         return json.dumps(value, ensure_ascii=False)
     # Optuna allows other choices in memory: their repr is what can be shown of them.
     return json.dumps(repr(value), ensure_ascii=False)
 
 
-def _round(value: float) -> float:
-    return float(f"{value:.{_DIGITS}g}")
+def write_apart(before: Any, now: Any) -> tuple[str, str]:
+    """The same of two values, floats to as many digits as tell them apart."""
+    digits = _DIGITS
+    if isinstance(before, float) and isinstance(now, float):
+        digits = digits_to_tell((before, now), _DIGITS)
+    return write_number(before, digits), write_number(now, digits)
+
+
+def digits_to_tell(values: Sequence[float], least: int = 6) -> int:
+    """How many significant digits tell the values apart."""
+    different = len(set(values))
+    for digits in range(least, 17):
+        if len({f"{value:.{digits}g}" for value in values}) == different:
+            return digits
+    return 17
+
+
+def _round(value: float, digits: int = _DIGITS) -> float:
+    return float(f"{value:.{digits}g}")
 
 
 def describe_distribution(distribution: BaseDistribution) -> str:
@@ -164,7 +182,7 @@ def _to_number(name: str, raw: Any, wanted: str) -> int | float:
 
 def _refusal(name: str, raw: Any, wanted: str) -> ReplyError:
     try:
-        given = json.dumps(raw, ensure_ascii=False)
+        given = json.dumps(raw, ensure_ascii=False, default=repr)
     except ValueError:  # An int beyond Python's limit on digits.
         given = "a number of thousands of digits"
     if len(given) > 60:

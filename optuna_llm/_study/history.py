@@ -161,10 +161,14 @@ class History:
         return self._longest.keys() | set(running)
 
     def _update_running(self, trials: Sequence[FrozenTrial]) -> None:
-        """Take in the unfinished trials, by number; those that wait have nothing to tell."""
+        """Take in the unfinished trials, by number; those that wait may have claimed values."""
         now: dict[int, _RunningTrial] = {}
+        claims: dict[str, list[int]] = {}
         for trial in trials:
-            if trial.state != TrialState.RUNNING:
+            if trial.state == TrialState.WAITING:
+                claim = stored.read_provenance(trial).claim
+                if claim is not None:
+                    claims.setdefault(claim, []).append(trial.number)
                 continue
             known = self._running.get(trial.number)
             if known is None or not known.is_same(trial):
@@ -172,7 +176,6 @@ class History:
                 known = _RunningTrial(trial, self._declared)
             now[trial.number] = known
         identities: dict[Identity, list[int]] = {}
-        claims: dict[str, list[int]] = {}
         for number, running in now.items():
             if running.has_values:
                 identities.setdefault(running.identity, []).append(number)

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import copy
 from typing import Any
 
+import optuna
 from optuna import Study
 from optuna.samplers import BaseSampler
 from optuna.samplers import PartialFixedSampler
@@ -19,6 +20,7 @@ from optuna.trial import BaseTrial
 from optuna.trial import FixedTrial
 from optuna.trial import FrozenTrial
 from optuna.trial import Trial
+from optuna.trial import TrialState
 
 
 def find_whole_study(study: Study) -> Study:
@@ -68,6 +70,26 @@ def copy_with_fresh_system_attrs(study: Study, trial: FrozenTrial) -> FrozenTria
     fresh = copy.copy(trial)
     fresh.system_attrs = study._storage.get_trial_system_attrs(trial._trial_id)
     return fresh
+
+
+def enqueue_trial(study: Study, params: Mapping[str, Any], attributes: Mapping[str, Any]) -> int:
+    """Enqueue a trial as ``Study.enqueue_trial`` does, which does not tell its number.
+
+    Args:
+        study: The study.
+        params: Values that the trial takes.
+        attributes: Its user attributes.
+
+    Returns:
+        Its number.
+    """
+    waiting = optuna.trial.create_trial(
+        state=TrialState.WAITING,
+        system_attrs={"fixed_params": dict(params)},
+        user_attrs=dict(attributes),
+    )
+    trial_id = study._storage.create_new_trial(study._study_id, template_trial=waiting)
+    return study._storage.get_trial_number_from_id(trial_id)
 
 
 def read_fixed_params(trial: FrozenTrial) -> Mapping[str, Any] | None:

@@ -30,6 +30,7 @@ class Progress:
         improvements: The trials that were the best when they completed, in order of completion;
             with several objectives, those that no earlier trial dominated.
         best: The best trial, or the Pareto front. Infeasible trials only if none is feasible.
+        numbers: Names of the number parameters that any trial has used.
     """
 
     objectives: Sequence[tuple[str, StudyDirection]]
@@ -37,6 +38,7 @@ class Progress:
     finished: Sequence[FrozenTrial]
     improvements: Sequence[TrialRecord]
     best: Sequence[TrialRecord]
+    numbers: frozenset[str]
 
 
 def read_progress(study: Study) -> Progress:
@@ -56,7 +58,9 @@ def read_progress(study: Study) -> Progress:
         best = merge_leader(best, record, directions, 1)
         if record in best:
             improvements.append(record)
-    return Progress(objectives, {t.number: t for t in trials}, finished, improvements, best)
+    numbers = frozenset().union(*(trial.params for trial in trials))
+    by_number = {trial.number: trial for trial in trials}
+    return Progress(objectives, by_number, finished, improvements, best, numbers)
 
 
 def _is_better(a: TrialRecord, b: TrialRecord, directions: Sequence[StudyDirection]) -> bool:

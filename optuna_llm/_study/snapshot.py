@@ -65,7 +65,7 @@ class TrialIndex:
         by_identity: For each set of parameter names, identities to numbers of finished trials.
         shapes: The sets of parameter names that complete and pruned trials have used.
         running: Identities to numbers of running trials.
-        claims: Claims to numbers of running trials.
+        claims: Claims to numbers of running and waiting trials.
         steps: Numbers of the trials that were the best when they ended.
         repeats: Identities that several complete trials share to these trials.
     """

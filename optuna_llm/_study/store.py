@@ -91,7 +91,13 @@ class StudyStore:
             return self._latest
 
     def record(
-        self, study: Study, trial: FrozenTrial, outcome: Outcome, *, claim: str | None = None
+        self,
+        study: Study,
+        trial: FrozenTrial,
+        outcome: Outcome,
+        texts: Mapping[str, str],
+        *,
+        claim: str | None = None,
     ) -> None:
         """Store where a running trial's values come from, and what they have cost.
 
@@ -99,6 +105,7 @@ class StudyStore:
             study: The study.
             trial: The trial, as Optuna has handed it to the sampler.
             outcome: What came of asking for its values.
+            texts: The texts that its objective gets if it asks for them.
             claim: Digest of its values.
         """
         if outcome.model and not self._knows_model:
@@ -106,22 +113,32 @@ class StudyStore:
             self._tell_model(study, outcome.model)
         result = outcome.result
         error = outcome.error or (str(result) if isinstance(result, LLMError) else "")
+        known = stored.read_provenance(trial)
         is_used = isinstance(result, Proposal)
         source: Source | None = outcome.source if is_used else None
+        proposer = outcome.proposer if source in ("model", "base", "fallback") else None
+        rationale = result.rationale if isinstance(result, Proposal) else ""
+        parent = outcome.find_parent()
         usage = outcome.total_usage
         if internals.read_fixed_params(trial) is not None:
-            # Of a retried trial, who decided its values the first time.
-            source = stored.read_source(trial) or "user"
+            # Of an enqueued or a retried trial, who decided its values, and why.
+            source = known.source or "user"
+            proposer = known.proposer
+            rationale = known.rationale or rationale
+            parent = parent if known.parent is None else known.parent
+        # A text that the trial has been given as an attribute may be in pieces of any size.
+        new = {name: text for name, text in texts.items() if name not in trial.user_attrs}
         provenance = stored.Provenance(
             source=source,
-            proposer=None if source in (None, "initial", "user") else outcome.proposer,
-            rationale=result.rationale if isinstance(result, Proposal) else "",
-            parent=outcome.find_parent(),
+            proposer=proposer,
+            rationale=rationale,
+            parent=parent,
             model=outcome.model,
             usage=usage if usage.calls or outcome.source == "model" else None,
             attempts=outcome.attempts if is_used else outcome.list_attempts(),
             error=error,
-            claim=claim or stored.read_provenance(trial).claim,
+            claim=claim or known.claim,
+            texts={**known.texts, **stored.count_pieces(new)},
         )
         self._write(study, trial, stored.provenance_attributes(provenance))
 

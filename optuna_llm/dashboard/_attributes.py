@@ -21,8 +21,6 @@ from optuna_llm._records import Usage
 from optuna_llm._study import internals
 from optuna_llm._study.attributes import PROPOSAL
 from optuna_llm._study.attributes import read_provenance
-from optuna_llm._study.attributes import read_texts
-from optuna_llm._study.attributes import TEXTS
 from optuna_llm._study.declarations import read_adaptations
 from optuna_llm._study.declarations import read_declared_texts
 from optuna_llm._study.declarations import read_unclaimed
@@ -114,8 +112,6 @@ def _describe_trial_attribute(key: str, trial: FrozenTrial) -> str:
     """A trial's attribute in words; empty if it is no object of this package."""
     if key == PROPOSAL:
         return one_line(", ".join(_describe_proposal(trial)), _MAX_SHOWN)
-    if key == TEXTS:
-        return one_line(", ".join(read_texts(trial)), _MAX_SHOWN)
     return ""
 
 

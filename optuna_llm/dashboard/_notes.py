@@ -54,6 +54,8 @@ def describe_origin(trial: FrozenTrial) -> Iterator[str]:
     provenance = read_provenance(trial)
     if provenance.source == "model" and (provenance.model or provenance.proposer):
         yield f"proposed by {_name_model(provenance)}"
+    elif provenance.source == "user" and provenance.proposer:
+        yield f"proposed by {escape(provenance.proposer, 100)}"
     elif provenance.source is not None:
         yield _SOURCES.get(provenance.source) or escape(provenance.source, 100)
     if provenance.parent is not None:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from collections.abc import Mapping
+import re
 
 from optuna.trial import FrozenTrial
+from optuna.trial import TrialState
 
 from optuna_llm._quoting import diff_texts
 from optuna_llm._records import TextParameter
 from optuna_llm._records import Usage
 from optuna_llm._study import attributes as stored
-from optuna_llm._study.distributions import write_number
+from optuna_llm._study.distributions import write_apart
 from optuna_llm._study.progress import Progress
 from optuna_llm.dashboard._markdown import escape
 from optuna_llm.dashboard._markdown import fold
@@ -45,6 +47,8 @@ def write_trial_note(
     parts = [_describe_outcome(trial, progress)]
     if provenance.rationale:
         parts.append(f"> {escape(provenance.rationale)}")
+        if unused := _find_unused(trial, provenance.rationale, progress):
+            parts.append(f"Not used by this trial: {', '.join(map(escape, unused))}")
     if provenance.error:
         parts.append(f"**The model's proposal was not used:** {escape(provenance.error)}")
     if tried := [a for a in provenance.attempts if a.result != "unused" and a.proposer]:
@@ -72,16 +76,28 @@ def _describe_outcome(trial: FrozenTrial, progress: Progress) -> str:
     return ", ".join([*parts, *describe_origin(trial)])
 
 
+def _find_unused(trial: FrozenTrial, rationale: str, progress: Progress) -> list[str]:
+    """Number parameters that the rationale names and the trial has not asked for.
+
+    In a conditional space a model proposes values for all branches, and may explain those that the
+    trial did not take. Names of one letter are passed over: they may be words.
+    """
+    if trial.state != TrialState.COMPLETE:
+        return []
+    words = set(re.findall(r"\w+", rationale))
+    unused = progress.numbers - trial.params.keys()
+    return sorted(name for name in unused & words if len(name) > 1)
+
+
 def _describe_changes(trial: FrozenTrial, parent: FrozenTrial | None) -> str:
     """The number parameters whose values differ from the parent's."""
     if parent is None:
         return ""
-    changes = [
-        f"{escape(name)} {escape(write_number(parent.params[name]))} → "
-        f"**{escape(write_number(value))}**"
-        for name, value in trial.params.items()
-        if name in parent.params and parent.params[name] != value
-    ]
+    changes = []
+    for name, now in trial.params.items():
+        if name in parent.params and parent.params[name] != now:
+            before, after = map(escape, write_apart(parent.params[name], now))
+            changes.append(f"{escape(name)} {before} → **{after}**")
     return ", ".join(changes)
 
 

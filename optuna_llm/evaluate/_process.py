@@ -8,6 +8,10 @@ import os
 import re
 import time
 
+from optuna_llm._strays import kill_strays
+from optuna_llm._strays import MARK
+from optuna_llm._watch import Outcome
+from optuna_llm._watch import watch
 from optuna_llm.evaluate._cgroup import Group
 from optuna_llm.evaluate._cgroup import open_group
 from optuna_llm.evaluate._folder import open_folder
@@ -17,10 +21,6 @@ from optuna_llm.evaluate._records import Execution
 from optuna_llm.evaluate._sandbox import choose_means
 from optuna_llm.evaluate._sandbox import wrap
 from optuna_llm.evaluate._sandbox import Wrapping
-from optuna_llm.evaluate._strays import kill_strays
-from optuna_llm.evaluate._strays import MARK
-from optuna_llm.evaluate._watch import Outcome
-from optuna_llm.evaluate._watch import watch
 
 
 def run_job(job: Job) -> tuple[Execution, bytes]:

@@ -21,6 +21,7 @@ import sys
 from uuid import uuid4
 
 from optuna_llm._logging import get_logger
+from optuna_llm._strays import MARK
 from optuna_llm.evaluate import _bubble
 from optuna_llm.evaluate import _seccomp
 from optuna_llm.evaluate._bubble import Means
@@ -34,7 +35,6 @@ from optuna_llm.evaluate._limits import launch
 from optuna_llm.evaluate._limits import scope_limits
 from optuna_llm.evaluate._records import Limits
 from optuna_llm.evaluate._records import Scope
-from optuna_llm.evaluate._strays import MARK
 from optuna_llm.evaluate._visible import clean_path
 
 

@@ -15,6 +15,7 @@ from optuna_llm.models._resolve import resolve_models
 
 
 if TYPE_CHECKING:
+    from optuna_llm.models._command import CommandModel
     from optuna_llm.models._litellm import LiteLLMModel
     from optuna_llm.models._offline import OfflineModel
     from optuna_llm.models._openai import OpenAIModel
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ChatModel",
+    "CommandModel",
     "FunctionModel",
     "LiteLLMModel",
     "ModelLike",
@@ -35,6 +37,7 @@ __all__ = [
 
 # Imported when they are asked for, since a study needs one of them at most.
 _LAZY = {
+    "CommandModel": "_command",
     "LiteLLMModel": "_litellm",
     "OfflineModel": "_offline",
     "OpenAIModel": "_openai",

@@ -53,8 +53,10 @@ def call(
         completion = _read(connection.client, request, timeout, reader)
     except openai.APIStatusError as error:
         fault = _explain_status(error, endpoint, request.sent)
-    except openai.APITimeoutError:
-        raise late(timeout) from None
+    except openai.APITimeoutError as error:
+        fault = late(timeout)
+        if type(error.__cause__).__name__ == "ConnectTimeout":
+            fault = endpoint.address.explain(error, redact)
     except LLMError as error:
         fault = error
     except BrokenBodyError as error:

@@ -30,6 +30,9 @@ CERTIFICATE_VARIABLES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 _MAX_ERROR_BYTES = 64_000
 """Of a longer error body nothing more is read."""
 
+_LONGEST_CONNECT = 5.0
+"""Seconds for connecting, as the openai client has it by default; a reply may take longer."""
+
 _PIECE = 65_536
 """Bytes that are decompressed at a time."""
 
@@ -102,6 +105,8 @@ class Connection:
 
     def _trace(self, request: Any) -> None:
         self.request = request
+        timeouts = request.extensions["timeout"]
+        timeouts["connect"] = min(timeouts["connect"], _LONGEST_CONNECT)
         if not self._is_borrowed:
             request.extensions["trace"] = self._note_socket
 

@@ -11,7 +11,6 @@ from dataclasses import replace
 from importlib.util import find_spec
 import json
 import os
-import re
 import threading
 from typing import Any
 from typing import TYPE_CHECKING
@@ -28,7 +27,9 @@ from optuna_llm._quoting import one_line
 from optuna_llm._records import Completion
 from optuna_llm._records import Message
 from optuna_llm._secrets import find_header_secrets
+from optuna_llm._secrets import find_named_secrets
 from optuna_llm._secrets import find_url_secrets
+from optuna_llm._secrets import is_secret_name
 from optuna_llm._secrets import make_redactor
 from optuna_llm._secrets import Redactor
 from optuna_llm.models._completion import CompletionReader
@@ -47,11 +48,6 @@ if TYPE_CHECKING:
     import openai
 
 _OURS = ("api_base", "max_retries", "num_retries", "shared_session")
-# Names of arguments and environment variables whose values are secret.
-_SECRET = re.compile(
-    r"(?<!cache_)key$|access_key|(?<!max_)token$|secret|passw|credential", re.IGNORECASE
-)
-_LEAST_SECRET = 8
 _MAX_SAID = 2_000
 
 
@@ -106,7 +102,7 @@ class LiteLLMModel(ServedModel):
     def __getstate__(self) -> dict[str, Any]:
         state = super().__getstate__()
         form: RequestForm = state["_form"]
-        secret = [name for name in form.parameters if _SECRET.search(name)]
+        secret = [name for name in form.parameters if is_secret_name(name)]
         public = {n: v for n, v in form.parameters.items() if n not in secret}
         return state | {
             "_form": replace(form, parameters=public),
@@ -145,12 +141,7 @@ class LiteLLMModel(ServedModel):
 
     def _make_redactor(self, arguments: Mapping[str, Any]) -> Redactor:
         """Replaces every secret that litellm could have sent."""
-        named = {**os.environ, **{n: v for n, v in arguments.items() if isinstance(v, str)}}
-        secrets = [
-            value
-            for name, value in named.items()
-            if _SECRET.search(name) and len(value) >= _LEAST_SECRET
-        ]
+        secrets = [*find_named_secrets(os.environ), *find_named_secrets(arguments)]
         secrets += find_header_secrets(arguments.get("extra_headers") or {})
         for url in (self._connection["api_base"], *getproxies().values()):
             secrets += find_url_secrets(url)

@@ -59,7 +59,7 @@ class OpenAIModel(ServedModel):
         timeout: Seconds that one request may take in all.
         patience: Seconds that a call may take in all, pauses included, before a temporary fault
             is an error after all. 0 tries once. A server that has never answered is waited for
-            20 seconds at most.
+            10 seconds in all, and later calls try once, until it does.
         **parameters: Further arguments of ``chat.completions.create``, such as
             ``temperature=1.0``, or any other that the server knows; ``extra_headers`` and
             ``extra_query`` are sent as such. ``temperature`` and ``reasoning_effort`` may be

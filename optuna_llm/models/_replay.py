@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from collections.abc import Sequence
-from contextlib import closing
+import contextlib
 import dataclasses
 import hashlib
 import json
 import os
 from pathlib import Path
-import sqlite3
 from typing import Any
 
 from optuna_llm._errors import ModelSetupError
+from optuna_llm._lines import append_line
 from optuna_llm._logging import get_logger
 from optuna_llm._records import Completion
 from optuna_llm._records import Message
@@ -26,13 +26,6 @@ from optuna_llm.models._resolve import resolve_model
 
 _logger = get_logger(__name__)
 
-_WAIT = 60.0
-_TABLE = """
-CREATE TABLE IF NOT EXISTS exchanges (
-    key TEXT PRIMARY KEY, messages TEXT NOT NULL, completion TEXT NOT NULL
-)
-"""
-
 
 class ReplayModel:
     """A model that answers messages it has answered before from a file, to the letter.
@@ -42,11 +35,12 @@ class ReplayModel:
 
     .. code-block:: python
 
-        sampler = LLMSampler(model=ReplayModel("replies.db", "gpt-…"), seed=0)  # records
-        sampler = LLMSampler(model=ReplayModel("replies.db"), seed=0)  # replays only
+        sampler = LLMSampler(model=ReplayModel("replies.jsonl", "gpt-…"), seed=0)  # records
+        sampler = LLMSampler(model=ReplayModel("replies.jsonl"), seed=0)  # replays only
 
     Args:
-        path: An SQLite file, made if it is not there; many threads and processes may share it.
+        path: A file of JSON lines, one an exchange, made if it is not there. Many threads and
+            processes of one machine may share it.
         model: What answers messages that are not in the file, as for :class:`LLMSampler`. None
             replays only.
 
@@ -81,7 +75,10 @@ class ReplayModel:
         key = hashlib.sha256(told.encode()).hexdigest()
         recorded = self._read(key)
         if recorded is None and self._model is None:
-            raise ModelSetupError(f"{self._path.name} holds no reply to these messages.")
+            raise ModelSetupError(
+                f"{self._path.name} holds no reply to these messages: what they are made of has "
+                "changed since they were recorded. Name a model to record them anew."
+            )
         if recorded is None:
             assert self._model is not None
             if not takes_images(self._model):
@@ -94,34 +91,32 @@ class ReplayModel:
 
     def _record(self, key: str, told: str, completion: Completion) -> Completion:
         """The reply on record from now on; one that was paid for is never lost to a full disk."""
+        fields = json.dumps(dataclasses.asdict(completion))
         try:
-            self._write(key, told, json.dumps(dataclasses.asdict(completion)))
+            append_line(self._path, f'{_begin(key)}"messages": {told}, "completion": {fields}}}')
             # If another process was faster, its reply is the one on record.
             return self._read(key) or completion
-        except sqlite3.Error as error:
+        except OSError as error:
             if not self._has_failed:
                 self._has_failed = True
                 _logger.warning("Replies cannot be recorded in %s: %s", self._path, error)
             return completion
 
     def _read(self, key: str) -> Completion | None:
-        with closing(self._open()) as database:
-            row = database.execute(
-                "SELECT completion FROM exchanges WHERE key = ?", (key,)
-            ).fetchone()
-        if row is None:
+        """The first reply on record, or None."""
+        if not self._path.exists():
             return None
-        fields = json.loads(row[0])
-        return Completion(**fields | {"usage": Usage(**fields["usage"])})
+        begin = _begin(key).encode()
+        with self._path.open("rb") as lines:
+            for line in lines:
+                if line.startswith(begin):
+                    # A process that died while it wrote may have left half a line.
+                    with contextlib.suppress(ValueError):
+                        fields = json.loads(line)["completion"]
+                        return Completion(**fields | {"usage": Usage(**fields["usage"])})
+        return None
 
-    def _write(self, key: str, messages: str, completion: str) -> None:
-        with closing(self._open()) as database, database:
-            database.execute(
-                "INSERT OR IGNORE INTO exchanges VALUES (?, ?, ?)", (key, messages, completion)
-            )
 
-    def _open(self) -> sqlite3.Connection:
-        """A connection of this call's own, since none may pass between threads or forks."""
-        database = sqlite3.connect(self._path, timeout=_WAIT)
-        database.execute(_TABLE)
-        return database
+def _begin(key: str) -> str:
+    """What the line of an exchange begins with, so that it is found without parsing others."""
+    return f'{{"key": "{key}", '

@@ -16,12 +16,15 @@ from typing import Any
 
 from optuna_llm import _cancellation
 from optuna_llm._errors import ContextLengthError
+from optuna_llm._errors import LLMError
 from optuna_llm._errors import ModelSetupError
+from optuna_llm._errors import NeverAnsweredError
 from optuna_llm._logging import get_logger
 from optuna_llm._records import Completion
 from optuna_llm._records import Message
 from optuna_llm._secrets import is_public_header
 from optuna_llm.models._circumstances import find_circumstances
+from optuna_llm.models._deadline import CancelledError
 from optuna_llm.models._faults import IMAGES
 from optuna_llm.models._faults import MovedError
 from optuna_llm.models._faults import RejectedError
@@ -37,10 +40,11 @@ _logger = get_logger(__name__)
 _OURS = ("model", "messages", "input", "instructions", "n", "timeout")
 _FIRST_PAUSE = 0.25
 _LONGEST_PAUSE = 60.0
+_CHECK = " It has never answered: check that the server runs, and its address."
 _CHARACTERS_PER_IMAGE = 4_000
 """How much text takes the room of an image: servers count about a thousand tokens for one."""
-_FIRST_PATIENCE = 20.0
-"""Seconds for which a server that has never answered is waited for."""
+_FIRST_PATIENCE = 10.0
+"""Seconds for which a server that has never answered is waited for, in all calls together."""
 
 
 class ServedModel(ABC):
@@ -118,6 +122,7 @@ class ServedModel(ABC):
         Raises:
             ContextLengthError: If the messages are too long for the model.
             ModelError: If temporary faults outlasted the patience.
+            NeverAnsweredError: If there is no server, and never was one.
             ModelSetupError: If the server refuses for good.
             ReplyError: If the model refused to answer, or a filter took the answer away.
         """
@@ -128,7 +133,6 @@ class ServedModel(ABC):
             )
         began = time.monotonic()
         pauses = _growing_pauses()
-        cancellation = _cancellation.current()
         turn = self._find_turn()
         while True:
             form = self._form
@@ -139,15 +143,8 @@ class ServedModel(ABC):
             except MovedError as error:
                 self._move(error)
             except TransientError as error:
-                pause = max(next(pauses), error.retry_after)
-                if time.monotonic() + pause > began + self._find_patience(error, began):
-                    raise
-                _logger.warning("%s Asking again in %.1f seconds.", error, pause)
-                cancellation.wait(pause)
-                if cancellation.is_cancelled:
-                    raise
+                self._wait(error, max(next(pauses), error.retry_after), began)
             else:
-                self._has_answered = True
                 if warning := self._window.check(form.limit_images(messages), completion.usage):
                     _logger.warning("%s %s", self._server, warning)
                 is_free = schema is not None and not form.takes_schema
@@ -174,16 +171,21 @@ class ServedModel(ABC):
     ) -> Completion:
         """The same; images that make the request too long are what is rejected."""
         try:
-            return self._try(form, messages, schema)
-        except ContextLengthError as error:
+            completion = self._try(form, messages, schema)
+        except (UnreachableError, CancelledError):
+            raise
+        except LLMError as error:
+            self._has_answered = True
             # Text can be cut. Images cannot: they are left out once they take more room.
-            if _is_mostly_images(form.limit_images(messages)):
+            is_long = isinstance(error, ContextLengthError)
+            if is_long and _is_mostly_images(form.limit_images(messages)):
                 raise RejectedError(str(error), {IMAGES: None}) from None
             raise
+        self._has_answered = True
+        return completion
 
     def _adapt(self, form: RequestForm, error: RejectedError) -> None:
         """Send the next request without what the server rejects."""
-        self._has_answered = True
         self._form, changed = self._form.adapt(error.names, form)
         if not changed and form is self._form:
             raise ModelSetupError(str(error)) from None
@@ -199,10 +201,26 @@ class ServedModel(ABC):
         turn = find_circumstances().turn
         return next(self._turns) if turn is None else turn
 
+    def _wait(self, error: TransientError, pause: float, began: float) -> None:
+        """Wait before the next try, or raise the error if there is to be none."""
+        if time.monotonic() + pause > began + self._find_patience(error, began):
+            if self._is_missing(error):
+                raise NeverAnsweredError(f"{error}{_CHECK}") from None
+            raise error
+        _logger.warning("%s Asking again in %.1f seconds.", error, pause)
+        cancellation = _cancellation.current()
+        cancellation.wait(pause)
+        if cancellation.is_cancelled:
+            raise error
+
+    def _is_missing(self, error: TransientError) -> bool:
+        """Whether there is no sign yet that there is a server at all."""
+        return isinstance(error, UnreachableError) and not self._has_answered
+
     def _find_patience(self, error: TransientError, began: float) -> float:
         """Seconds from the call's begin on for which it may be repeated."""
         patience = min(self._patience, find_circumstances().patience)
-        if self._has_answered or not isinstance(error, UnreachableError):
+        if not self._is_missing(error):
             return patience
         if self._failed_at is None:
             self._failed_at = began

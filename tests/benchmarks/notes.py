@@ -63,8 +63,8 @@ def fill(storage: str, size: int, rng: random.Random) -> list[str]:
     for number in range(size):
         attributes = {
             "code": change(lines, rng),
-            "llm:texts": {"code": 1},
             "llm:proposal": {
+                "texts": {"code": 1},
                 "source": "model" if number else "initial",
                 "rationale": "A line of it may do better with another factor.",
                 "calls": 1,

@@ -57,9 +57,8 @@ def fill(storage: str, size: int) -> None:
     for number in range(size):
         # As in a search: most lines are those of others before.
         base[rng.randrange(len(base))] = LINE.format(rng.random())
-        attributes = {"code": "".join(base), "llm:texts": {"code": 1}, "feedback": "It ran."}
-        proposal: dict[str, object] = {"source": "model", "rationale": "Another line."}
-        attributes["llm:proposal"] = proposal
+        proposal = {"source": "model", "rationale": "Another line.", "texts": {"code": 1}}
+        attributes = {"code": "".join(base), "llm:proposal": proposal, "feedback": "It ran."}
         if number:
             proposal["parent"] = number - 1
         params = {name: rng.uniform(-5, 5) for name in NAMES}

@@ -141,8 +141,8 @@ def render(n_trials: int) -> tuple[float, int]:
     times, sizes = [], []
     for number in range(n_trials + 20):
         lines[rng.randrange(len(lines))] = f"value = combine({rng.random():.6f}, previous)"
-        attributes: dict[str, object] = {"code": "\n".join(lines), "llm:texts": {"code": 1}}
-        attributes |= {"llm:proposal": {"parent": number - 1}} if number else {}
+        proposal = {"texts": {"code": 1}} | ({"parent": number - 1} if number else {})
+        attributes = {"code": "\n".join(lines), "llm:proposal": proposal}
         study.add_trial(optuna.create_trial(value=rng.random(), user_attrs=attributes))
         if number >= n_trials:
             snapshot = store.snapshot(study)

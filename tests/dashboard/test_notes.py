@@ -46,7 +46,7 @@ class Handle:
     def __init__(self, study: optuna.Study, number: int) -> None:
         self.study = study
         self.storage = study._storage
-        self._trial_id = study.trials[number]._trial_id
+        self._trial_id = study.get_trials(deepcopy=False)[number]._trial_id
 
 
 def trial_note(study: optuna.Study, number: int) -> str:
@@ -189,9 +189,9 @@ def test_a_long_paragraph_is_shown_in_full_and_its_diff_by_sentence() -> None:
     sentences = [f"This is rule {i} of those that are to be kept to." for i in range(80)]
     changed = " ".join([*sentences[:50], "This is a better rule.", *sentences[51:]])
     for number, text in enumerate([" ".join(sentences), changed]):
-        attributes = {"prompt": text, "llm:texts": {"prompt": 1}}
-        parent = {"llm:proposal": {"parent": 0}} if number else {}
-        study.add_trial(create_trial(value=-number, user_attrs=attributes | parent))
+        proposal = {"parent": 0 if number else None, "texts": {"prompt": 1}}
+        attributes = {"prompt": text, "llm:proposal": proposal}
+        study.add_trial(create_trial(value=-number, user_attrs=attributes))
     annotate(study)
     assert changed in get_note(study).replace("\n", "")
     diff = trial_note(study, 1).partition("```diff")[2].partition("```")[0]
@@ -234,6 +234,10 @@ def test_the_note_on_a_study_is_updated(study: optuna.Study) -> None:
     annotate(study)
     assert "Trial 5: **9**, enqueued by the user" in get_note(study)
     assert "**9**, the best when it completed" in trial_note(study, 5)
+    named = {"llm:proposal": {"source": "user", "proposer": "Ada"}}
+    study.add_trial(create_trial(value=10, user_attrs=named))
+    annotate(study)
+    assert "**10**, the best when it completed, proposed by Ada" in trial_note(study, 6)
 
 
 def make_long_study(n_trials: int, steps: int) -> optuna.Study:
@@ -242,11 +246,10 @@ def make_long_study(n_trials: int, steps: int) -> optuna.Study:
     lines = [f"line {i} of a program\n" for i in range(200)]
     for number in range(n_trials):
         text = "".join([*lines[:100], f"step {number}\n", *lines[100:]])
-        attributes = {"code": text, "llm:texts": {"code": 1}}
-        attributes["llm:proposal"] = {"source": "model"}
-        if number:
-            attributes["llm:proposal"] |= {"parent": number - 1}
+        proposal = {"source": "model", "texts": {"code": 1}}
+        proposal |= {"parent": number - 1} if number else {}
         value = number if number % steps == 0 else -1
+        attributes = {"code": text, "llm:proposal": proposal}
         study.add_trial(create_trial(value=value, user_attrs=attributes))
     return study
 

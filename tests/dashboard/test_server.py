@@ -144,8 +144,7 @@ def test_pages_get_objects_in_words() -> None:
     usage = {"calls": 2, "prompt_tokens": 1_000, "completion_tokens": 100}
     proposal = {"source": "model", "model": "gpt-x", "parent": 3, "rationale": "y" * 2_000}
     attributes = {
-        "llm:proposal": proposal | usage,
-        "llm:texts": {"code": 1, "prompt": 1},
+        "llm:proposal": proposal | usage | {"texts": {"code": 1, "prompt": 1}},
         **{"code": "a", "prompt": "b"},
     }
     study.add_trial(create_trial(value=1, user_attrs=attributes))
@@ -156,7 +155,6 @@ def test_pages_get_objects_in_words() -> None:
     shown = show(study)
     assert list_attributes(shown["trials"][0]) == {
         "llm:proposal": "model, gpt-x, from trial 3, 2 calls, 1,100 tokens",
-        "llm:texts": "code, prompt",
         **{"code": "a", "prompt": "b"},
     }
     assert list_attributes(shown) == {

@@ -1,8 +1,6 @@
-"""Runs of contained candidates, and what is to be seen of them from outside."""
+"""Runs of contained candidates."""
 
 from __future__ import annotations
-
-from pathlib import Path
 
 from optuna_llm.evaluate import Limits
 from optuna_llm.evaluate import run_script
@@ -18,15 +16,3 @@ def run(
     assert execution.contained
     assert execution.missing == ()
     return execution.stdout + execution.stderr
-
-
-def commands_with(mark: str) -> list[int]:
-    """The processes of this machine that have a word in their command line."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        try:
-            if entry.name.isdigit() and mark.encode() in (entry / "cmdline").read_bytes():
-                found.append(int(entry.name))
-        except OSError:
-            continue
-    return found

@@ -8,8 +8,8 @@ import sys
 import threading
 from uuid import uuid4
 
-from contained import commands_with
 from contained import run
+from processes import commands_with
 import pytest
 from waiting import wait_for
 

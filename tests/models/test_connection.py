@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 import gzip
 import json
-import logging
 from pathlib import Path
 import resource
-import socket
 import ssl
 import subprocess
-import time
 from typing import Any
 import zlib
 
@@ -157,56 +154,6 @@ def test_a_proxy_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     with pytest.raises(ModelError, match=r"through the proxy http://127\.0\.0\.1:9 \(HTTP_PROXY"):
         ask(OpenAIModel("m", base_url="http://192.0.2.1/v1", api_key="x", patience=0))
-
-
-class Kept(logging.Handler):
-    def __init__(self) -> None:
-        super().__init__()
-        self.records: list[logging.LogRecord] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.records.append(record)
-
-
-@pytest.mark.parametrize("verbosity", [optuna.logging.INFO, optuna.logging.CRITICAL])
-def test_the_first_failed_connection_is_shown_whatever_the_verbosity(verbosity: int) -> None:
-    optuna.logging.set_verbosity(verbosity)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        url = f"http://127.0.0.1:{free.getsockname()[1]}/v1"
-    model = OpenAIModel("m", base_url=url, patience=0)
-    kept = Kept()
-    logger = logging.getLogger("optuna_llm")
-    logger.addHandler(kept)
-    for _ in range(2):
-        with pytest.raises(ModelError, match="refused"):
-            ask(model)
-    logger.removeHandler(kept)
-    assert len(kept.records) == 1
-    assert kept.records[0].levelno >= max(verbosity, logging.ERROR)
-    assert "refused. It has not answered yet." in kept.records[0].getMessage()
-
-
-def test_a_server_that_has_never_answered_is_not_waited_for_long(
-    httpserver: HTTPServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("optuna_llm.models._served._FIRST_PATIENCE", 1.0)
-    url = httpserver.url_for("/v1")
-    httpserver.expect_ordered_request(PATH).respond_with_json(HI)
-    dead = OpenAIModel("m", base_url="http://127.0.0.1:9/v1", patience=600)
-    began = time.monotonic()
-    for _ in range(3):
-        with pytest.raises(ModelError):
-            ask(dead)
-    assert time.monotonic() - began < 100  # Far from its patience, however busy the machine.
-    # One that has answered is: it may be restarted.
-    alive = OpenAIModel("m", base_url=url, patience=120)
-    assert ask(alive).text == "Hi"
-    httpserver.expect_ordered_request(PATH).respond_with_data("<html>Starting</html>")
-    httpserver.expect_ordered_request(PATH).respond_with_data("<html>Starting</html>")
-    httpserver.expect_ordered_request(PATH).respond_with_data("<html>Starting</html>")
-    httpserver.expect_ordered_request(PATH).respond_with_json(HI)
-    assert ask(alive).text == "Hi"
 
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308])

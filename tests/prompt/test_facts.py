@@ -115,6 +115,29 @@ def test_a_pass_where_a_text_is_needed_asks_for_another_way() -> None:
     assert "try something of another kind" in model.calls[1][1].content
 
 
+def test_a_pass_is_offered_only_where_the_base_sampler_can_stand_in() -> None:
+    def objective(trial: optuna.Trial) -> float:
+        if has_text:
+            suggest_text(trial, "code", "a")
+        return trial.suggest_float("x", 0, 100)
+
+    offered = []
+    for has_text in (False, True):
+        texts = iter("bcd")
+        study, model = make_study(
+            lambda _, has_text=has_text, texts=texts: write_reply(
+                {"x": 3}, {"code": next(texts)} if has_text else {}
+            )
+        )
+        describe_study(study, best_possible=3)
+        study.enqueue_trial({"x": 3})
+        study.optimize(objective, n_trials=2)
+        prompt = model.calls[-1][1].content
+        assert "; none can be better than trial 0." in prompt
+        offered.append("<pass>" in prompt)
+    assert offered == [True, False]
+
+
 def test_trials_within_the_noise_can_be_measured_again() -> None:
     values = iter([5.0, 4.0, 4.01, 3.9, 3.0])
     replies = [*walk(10, 20), '<rationale>Which?</rationale>\n<repeat trial="1"/>', *walk(30)]
@@ -253,3 +276,49 @@ def test_the_aim_is_no_further_than_the_goal() -> None:
     study.optimize(objective, n_trials=5)
     assert "aim at value 6.5 or less" in model.calls[-1][1].content
     assert "The study's goal" not in model.calls[-1][1].content
+
+
+@pytest.mark.parametrize("directions", [["minimize"], ["minimize", "maximize"]])
+def test_while_no_trial_is_feasible_a_feasible_one_is_wanted(directions: list[str]) -> None:
+    model = ScriptedModel(walk(50, 20, 30))
+    study = optuna.create_study(
+        directions=directions,
+        sampler=LLMSampler(
+            model=model,
+            seed=0,
+            base_sampler=optuna.samplers.RandomSampler(seed=0),
+        ),
+    )
+
+    def constrained(trial: optuna.Trial) -> float | list[float]:
+        x = trial.suggest_float("x", 0, 100)
+        study._storage.set_trial_system_attr(trial._trial_id, "constraints", [x - 25])
+        return x if len(directions) == 1 else [x, -x]
+
+    study.enqueue_trial({"x": 90})
+    study.optimize(constrained, n_trials=4)
+    before, after = model.calls[1][1].content, model.calls[2][1].content
+    assert "Propose trial 2: one that is feasible, which none is yet." in before
+    if len(directions) == 2:
+        assert "# No trial is feasible yet; those that come nearest" in before
+    assert "feasible, which none is" not in after
+    assert "No trial is feasible" not in after
+
+
+def test_a_long_text_that_has_just_failed_can_be_repaired() -> None:
+    broken = "".join(f"step_{i}()\n" for i in range(400))
+    replies = [write_reply({}, {"code": text}, "New.") for text in (broken, "a = 1", "a = 2")]
+    study, model = make_study(replies)
+
+    def objective(trial: optuna.Trial) -> float:
+        text = suggest_text(trial, "code", "a = 0", language="python")
+        if text == broken:
+            raise ValueError("step_7 is not defined")
+        return float(text[-1])
+
+    study.optimize(objective, n_trials=4, catch=ValueError)
+    after, later = model.calls[1][1].content, model.calls[2][1].content
+    assert 'Trial 1 failed. If it is worth a repair: its "code" is\n' in after
+    assert after.count(broken) == 1
+    assert broken not in later
+    assert "step_399()" in later  # The ends of it stay in the history.

@@ -135,9 +135,7 @@ def take_snapshot(
 def make_trial(
     code: str, value: float = 1.0, parent: int | None = None, **attributes: Any
 ) -> optuna.trial.FrozenTrial:
-    attributes |= {"code": code, "llm:texts": {"code": 1}}
-    if parent is not None:
-        attributes["llm:proposal"] = {"parent": parent}
+    attributes |= {"code": code, "llm:proposal": {"parent": parent, "texts": {"code": 1}}}
     return optuna.create_trial(value=value, user_attrs=attributes)
 
 
@@ -173,7 +171,7 @@ def test_values_are_told_apart_whatever_digits_that_takes() -> None:
 def test_after_a_cut_no_block_points_to_a_trial_that_is_gone() -> None:
     trials = []
     text = "".join(f"line {i}\n" for i in range(60))
-    for i in range(120):
+    for i in range(80):
         text = text.replace(f"line {i % 60}\n", f"line {i % 60} changed {i}\n")
         trials.append(make_trial(text, 1000.0 - i % 7, parent=max(0, i - 1)))
     number(trials)
@@ -204,7 +202,8 @@ def test_a_new_process_shows_the_latest_and_best_of_many_trials() -> None:
 
 def test_running_trials_are_told_with_their_values() -> None:
     running = optuna.create_trial(
-        state=TrialState.RUNNING, user_attrs={"code": "busy", "llm:texts": {"code": 1}}
+        state=TrialState.RUNNING,
+        user_attrs={"code": "busy", "llm:proposal": {"texts": {"code": 1}}},
     )
     trials = number([make_trial("a"), running])
     _, user = render(trials, running=take_snapshot(trials).running)
@@ -307,8 +306,8 @@ def grow_program(sizes: Sequence[int], n_each: int = 3) -> list[optuna.trial.Fro
                     value=None if state == TrialState.FAIL else 1_000.0 - n,
                     user_attrs={
                         "code": "\n".join(lines),
-                        "llm:texts": {"code": 1},
                         "llm:proposal": {
+                            "texts": {"code": 1},
                             "source": "model",
                             "rationale": f"Idea {n}: change a line and hope for less.",
                             "parent": max(0, n - 1),
@@ -353,7 +352,8 @@ def test_however_long_a_program_gets_each_of_the_last_trials_is_told(sizes: list
 def test_a_long_failed_program_is_not_carried_in_full() -> None:
     program = "".join(f"line {i} of what failed\n" for i in range(1_000))
     failed = optuna.create_trial(
-        state=TrialState.FAIL, user_attrs={"code": program, "llm:texts": {"code": 1}}
+        state=TrialState.FAIL,
+        user_attrs={"code": program, "llm:proposal": {"texts": {"code": 1}}},
     )
     _, user = render(number([make_trial("a"), failed]), max_tokens=16_000)
     assert len(user.content) < 5_000

@@ -33,7 +33,9 @@ def parabola(trial: optuna.Trial) -> float:
     return (trial.suggest_float("x", -10, 10) - 3) ** 2
 
 
-def share(plan: Callable[[int], str | None], **arguments: object) -> tuple[optuna.Study, int]:
+def share(
+    plan: Callable[[int], str | None], n_trials: int = N_TRIALS, **arguments: object
+) -> tuple[optuna.Study, int]:
     """A study by a faulty model and a good one, and how often the faulty one was called."""
     with serve_faults(plan) as bad, serve_faults(lambda _: None) as good:
         models = {
@@ -42,7 +44,7 @@ def share(plan: Callable[[int], str | None], **arguments: object) -> tuple[optun
         }
         sampler = LLMSampler("Go.", model=models, seed=0, **arguments)  # type: ignore[arg-type]
         study = optuna.create_study(sampler=sampler)
-        study.optimize(parabola, n_trials=N_TRIALS)
+        study.optimize(parabola, n_trials=n_trials)
         assert usage(study).by_proposer["good"].calls == len(good.bodies)
         return study, len(bad.bodies)
 
@@ -64,7 +66,7 @@ def test_a_faulty_model_costs_the_study_no_trial_and_is_asked_less(fault: str) -
 
 
 def test_a_model_that_recovers_gets_trials_again() -> None:
-    study, _ = share(lambda number: "500" if number < 2 else None)
+    study, _ = share(lambda number: "500" if number < 2 else None, n_trials=30)
     proposers = Counter(read_provenance(trial).proposer for trial in study.trials)
     assert proposers["bad"] > 0
 

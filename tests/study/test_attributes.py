@@ -32,9 +32,6 @@ from optuna_llm.callbacks import TargetValueCallback
 from optuna_llm.dashboard import annotate
 from optuna_llm.testing import ScriptedModel
 from optuna_llm.testing import write_reply
-from optuna_llm.visualization import plot_lineage
-from optuna_llm.visualization import plot_source_history
-from optuna_llm.visualization import plot_usage
 
 
 SPACE = {"x": FloatDistribution(0, 1)}
@@ -59,7 +56,7 @@ def make_study(own: dict[str, Any], studys: dict[str, Any], state: TrialState) -
     study = optuna.create_study(direction="maximize")
     for key, value in studys.items():
         study.set_user_attr(key, value)
-    good = {"code": "a = 1", "llm:texts": {"code": 1}, "llm:proposal": {"source": "model"}}
+    good = {"code": "a = 1", "llm:proposal": {"source": "model", "texts": {"code": 1}}}
     for number, attributes in enumerate([good, own, good]):
         is_own = number == 1
         study.add_trial(
@@ -108,10 +105,8 @@ def read_all(study: optuna.Study) -> None:
     str(usage(study))
     str(usage(study, Prices(1, 1)))
     str(sampler.preview(study)).encode()
-    annotate(study)
+    annotate(study)  # With all plots.
     get_note(study).encode()
-    for plot in (plot_lineage, plot_source_history, plot_usage):
-        plot(study).to_json()
 
 
 OWN: list[dict[str, Any]] = [
@@ -142,17 +137,17 @@ OWN: list[dict[str, Any]] = [
     {"llm:proposal": {"calls": 1, "completion_tokens": HUGE}},
     {"llm:proposal": {"from a newer version": 1}},
     {"llm:from a newer version": 1},
-    {"llm:texts": 5},
-    {"llm:texts": ["code"]},
-    {"llm:texts": {"code": "1"}},
-    {"llm:texts": {"code": HUGE}},
-    {"llm:texts": {"code": 0}},
-    {"llm:texts": {"feedback": 1}, "feedback": "good"},
-    {"llm:texts": {"llm:proposal": 1}},
-    {"llm:texts": {'a"><b': 1}, 'a"><b': "x"},
-    {"llm:texts": {"code": 1}, "code": None},
-    {"llm:texts": {"code": 1}, "code": {"a": 1}},
-    {"llm:texts": {"code": 2}, "code": "a", "code:1": 5},
+    {"llm:proposal": {"texts": 5}},
+    {"llm:proposal": {"texts": ["code"]}},
+    {"llm:proposal": {"texts": {"code": "1"}}},
+    {"llm:proposal": {"texts": {"code": HUGE}}},
+    {"llm:proposal": {"texts": {"code": 0}}},
+    {"llm:proposal": {"texts": {"feedback": 1}}, "feedback": "good"},
+    {"llm:proposal": {"texts": {"llm:proposal": 1}}},
+    {"llm:proposal": {"texts": {'a"><b': 1}}, 'a"><b': "x"},
+    {"llm:proposal": {"texts": {"code": 1}}, "code": {"a": 1}},
+    {"llm:proposal": {"texts": {"code": 2}}, "code": "a", "code:1": 5},
+    {"llm:proposal": {"texts": {"code": 2}}, "code": "a"},
     {"code": {"a": 1}},
     {"code": float("nan")},
 ]
@@ -222,6 +217,9 @@ def test_a_studys_broken_attribute_is_skipped_with_a_warning_that_names_it(
         {"llm:proposal": {"parent": 2}},  # Which comes from it.
         {"llm:proposal": {"calls": 1, "prompt_tokens": 1, "cached_tokens": 5}},
         {"llm:proposal": {"source": None, "parent": None}},
+        {"llm:proposal": {"texts": None}, "code": "a = 2"},
+        {"llm:proposal": {"texts": {"code": 1}}},  # Which the objective did not ask for.
+        {"llm:proposal": {"texts": {"code": 2}}, "code": None, "code:1": "2"},
     ],
     ids=repr,
 )
@@ -229,7 +227,7 @@ def test_what_is_unusual_but_can_be_read_is_no_reason_for_a_warning(
     own: dict[str, Any], logs: pytest.LogCaptureFixture
 ) -> None:
     study = make_study(own, {}, TrialState.COMPLETE)
-    two = {"llm:proposal": {"parent": 1}, "code": "a = 3", "llm:texts": {"code": 1}}
+    two = {"llm:proposal": {"parent": 1, "texts": {"code": 1}}, "code": "a = 3"}
     study.add_trial(create_trial(value=9, user_attrs=two))
     read_all(study)
     assert "cannot be read" not in logs.text
@@ -239,7 +237,7 @@ def test_an_enqueued_trial_whose_text_is_no_string_gets_one_of_the_model(
     logs: pytest.LogCaptureFixture,
 ) -> None:
     study = make_study({}, {}, TrialState.COMPLETE)
-    study.enqueue_trial({}, user_attrs={"code": {"a": 1}, "llm:proposal": [], "llm:texts": 1})
+    study.enqueue_trial({}, user_attrs={"code": {"a": 1}, "llm:proposal": []})
     read_all(study)
     assert study.trials[3].user_attrs["code"].startswith("b = ")
     assert "'code' of trial 3 cannot be read" in logs.text
@@ -251,8 +249,7 @@ def test_a_cycle_of_parents_stops_no_reader(cycle: tuple[int, ...]) -> None:
     for number, parent in enumerate(cycle):
         attributes = {
             "code": f"a = {number}",
-            "llm:texts": {"code": 1},
-            "llm:proposal": {"source": "model", "parent": parent},
+            "llm:proposal": {"source": "model", "parent": parent, "texts": {"code": 1}},
         }
         study.add_trial(create_trial(value=number, user_attrs=attributes))
     read_all(study)
@@ -260,8 +257,7 @@ def test_a_cycle_of_parents_stops_no_reader(cycle: tuple[int, ...]) -> None:
 
 KEYS = st.sampled_from(
     [
-        *["llm:proposal"] * 3,
-        *["llm:texts"] * 3,
+        *["llm:proposal"] * 6,
         *["code", "code:1", "code:2", "x", "x:1", "feedback", "llm:cases", "llm:template:code"],
     ]
 ) | st.text(max_size=5).map("llm:".__add__)
@@ -275,6 +271,7 @@ STUDY_KEYS = st.sampled_from(
 FIELDS = st.sampled_from(
     [
         *["source", "rationale", "parent", "model", "error", "claim", "calls", "seconds"],
+        *["texts"] * 3,
         *["prompt_tokens", "cached_tokens", "completion_tokens", "reasoning_tokens"],
         *["description", "language", "initial", "has_initial", "code", "x", "m"],
         *["n_trials", "best_possible", "target_value", "noise"],

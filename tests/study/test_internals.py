@@ -105,6 +105,16 @@ def test_enqueued_parameters_are_known_before_the_objective_asks() -> None:
     assert internals.read_given_params(trial) == {}
 
 
+def test_an_enqueued_trial_is_the_one_of_the_number_that_is_told() -> None:
+    study = optuna.create_study()
+    study.ask()
+    assert internals.enqueue_trial(study, {"x": 0.5}, {"key": 7}) == 1
+    trial, frozen = ask(study)
+    assert frozen.number == 1
+    assert trial.suggest_float("x", 0, 1) == 0.5
+    assert frozen.user_attrs == {"key": 7}
+
+
 def test_a_fixed_trial_holds_parameters_that_nobody_has_asked_for() -> None:
     assert internals.read_given_params(FixedTrial({"x": 1, "code": "a"}))["code"] == "a"
 

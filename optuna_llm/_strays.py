@@ -1,7 +1,7 @@
-"""Finds and kills the processes that a candidate left behind, where there is no sandbox.
+"""Finds and kills the processes that a program left behind, where there is no sandbox.
 
 Every process of a run carries a mark in its environment, so it is found even in a session of its
-own. A hostile candidate can remove the mark: this is tidying up, not containment.
+own. A hostile program can remove the mark: this is tidying up, not containment.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import sys
 import time
 
 
-MARK = "OPTUNA_LLM_CANDIDATE"
+MARK = "OPTUNA_LLM_RUN"
 _GRACE = 5.0
 
 

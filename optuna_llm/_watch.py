@@ -16,6 +16,8 @@ import subprocess
 import threading
 from typing import IO
 
+from optuna_llm._cancellation import current
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -46,7 +48,7 @@ def watch(
     prepare: Callable[[], None],
     clear: Callable[[], None],
 ) -> Outcome:
-    """Run a command until it ends or its time is over.
+    """Run a command until it ends, its time is over, or the work of this thread is cancelled.
 
     Args:
         command: The command.
@@ -84,7 +86,8 @@ def watch(
         assert process.stderr is not None
         tails = [_Tail(pipe, output) for pipe in (process.stdout, process.stderr)]
         threading.Thread(target=_feed, args=(process.stdin, stdin), daemon=True).start()
-        timed_out = not running.ended.wait(timeout)
+        with current().watch(running.ended.set):
+            timed_out = not running.ended.wait(timeout)
     finally:
         running.kill()
         clear()
@@ -136,13 +139,22 @@ class _Running:
         except Exception:  # noqa: BLE001 - it could not be started, for whatever reason
             return
         if not hasattr(os, "killpg"):
-            process.kill()
+            _kill_tree(process)
         elif process.returncode is None:
             # It has not been reaped, so its ID cannot have been reused. Popen.kill() might reap.
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(process.pid, signal.SIGKILL)
         self._thread.join()
         process.wait()
+
+
+def _kill_tree(process: subprocess.Popen[bytes]) -> None:
+    """End a process and its children on Windows, which has no groups to kill."""
+    if process.poll() is None:
+        with contextlib.suppress(OSError):
+            command = ["taskkill", "/F", "/T", "/PID", str(process.pid)]
+            subprocess.run(command, capture_output=True, check=False)
+    process.kill()
 
 
 def _wait_unreaped(process: subprocess.Popen[bytes]) -> None:
