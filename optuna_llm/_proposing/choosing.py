@@ -74,6 +74,13 @@ def find_leader(snapshot: StudySnapshot, problem: Problem, number: int) -> Trial
     return leaders[-1] if len(snapshot.directions) == 1 else leaders[number % len(leaders)]
 
 
+def can_vary(snapshot: StudySnapshot, problem: Problem, number: int) -> bool:
+    """Whether the base sampler has something to decide: numbers, with a leader's texts if any."""
+    if not problem.space:
+        return False
+    return not problem.texts or find_leader(snapshot, problem, number) is not None
+
+
 def find_costs(
     spent: Mapping[str, Spending],
     names: list[str],

@@ -9,6 +9,8 @@ from dataclasses import replace
 import math
 import threading
 
+from optuna import Study
+
 from optuna_llm._cancellation import current
 from optuna_llm._errors import LLMError
 from optuna_llm._errors import ModelSetupError
@@ -29,6 +31,7 @@ from optuna_llm._records import Pass
 from optuna_llm._records import Proposal
 from optuna_llm._study.artifacts import ImageReader
 from optuna_llm._study.snapshot import StudySnapshot
+from optuna_llm._study.store import StudyStore
 from optuna_llm.models._chat import takes_schema
 from optuna_llm.models._circumstances import calling
 
@@ -74,6 +77,8 @@ class ModelPanel:
             )
             for name, model in settings.models.items()
         }
+        self._models = settings.models
+        self._adaptations: dict[str, Mapping[str, str]] = {}
         self._refused: set[str] = set()
         self._lock = threading.Lock()
 
@@ -114,6 +119,14 @@ class ModelPanel:
     def preview(self, snapshot: StudySnapshot, request: Request, name: str) -> Prompt:
         """What the next call to a model would send, without a trace in later prompts."""
         return self._proposers[name].preview(snapshot, request)
+
+    def record_adaptations(self, study: Study, store: StudyStore) -> None:
+        """Store how requests differ from what the user has set, where that is news."""
+        for name, model in self._models.items():
+            adaptations: Mapping[str, str] = getattr(model, "adaptations", {})
+            if adaptations != self._adaptations.get(name, {}):
+                self._adaptations[name] = dict(adaptations)
+                store.record_adaptations(study, name, adaptations)
 
     def _ask(
         self,

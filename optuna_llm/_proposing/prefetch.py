@@ -103,7 +103,7 @@ class Prefetcher:
     def drop(self, outcome: Outcome) -> None:
         """Give back an outcome that cannot be used; the next one pays for it."""
         with self._changed:
-            self._add_unpaid(outcome.list_attempts())
+            _merge(self._unpaid, outcome.list_attempts())
 
     def fill(self, ask: _Ask) -> None:
         """Ask for as many proposals as are to be ready."""
@@ -183,7 +183,7 @@ class Prefetcher:
         calls, self._calls = self._calls, {}
         for began in calls.values():
             seconds = time.monotonic() - began
-            self._add_unpaid([Attempt("", "unused", Usage(calls=1, seconds=seconds))])
+            _merge(self._unpaid, [Attempt("", "unused", Usage(calls=1, seconds=seconds))])
         ready = [outcome for outcome in self._ready if isinstance(outcome, Outcome)]
         attempts = [attempt for outcome in ready for attempt in outcome.list_attempts()]
         unclaimed: dict[str, Usage] = {}
@@ -228,18 +228,19 @@ class Prefetcher:
         error = outcome.result if isinstance(outcome, Outcome) else outcome
         _logger.warning("A proposal could not be made ahead: %s", error)
         if isinstance(outcome, Outcome):
-            self._add_unpaid(outcome.list_attempts())
+            _merge(self._unpaid, outcome.list_attempts())
 
-    def _add_unpaid(self, attempts: Iterable[Attempt]) -> None:
-        """Note what the next trial pays, in one entry where only the amount differs."""
-        for new in attempts:
-            for i, held in enumerate(self._unpaid):
-                if replace(held, usage=new.usage) == new:
-                    self._unpaid[i] = replace(held, usage=held.usage + new.usage)
-                    break
-            else:
-                if new.usage.calls:
-                    self._unpaid.append(new)
+
+def _merge(unpaid: list[Attempt], attempts: Iterable[Attempt]) -> None:
+    """Add what the next trial pays, to one entry where only the amount differs."""
+    for new in attempts:
+        for i, held in enumerate(unpaid):
+            if replace(held, usage=new.usage) == new:
+                unpaid[i] = replace(held, usage=held.usage + new.usage)
+                break
+        else:
+            if new.usage.calls:
+                unpaid.append(new)
 
 
 def _is_usable(outcome: Outcome | BaseException) -> bool:

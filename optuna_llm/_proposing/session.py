@@ -20,7 +20,7 @@ from optuna_llm._prompt.request import make_problem
 from optuna_llm._prompt.request import make_request
 from optuna_llm._prompt.request import Request
 from optuna_llm._proposing.ahead import AheadProposer
-from optuna_llm._proposing.choosing import find_leader
+from optuna_llm._proposing.choosing import can_vary
 from optuna_llm._proposing.choosing import ProposerChooser
 from optuna_llm._proposing.claims import ClaimRegistry
 from optuna_llm._proposing.credit import BASE
@@ -60,7 +60,6 @@ class StudySession:
         slots: Mapping[str, AbstractContextManager[object]],
     ) -> None:
         self._settings = settings
-        self._adaptations: dict[str, Mapping[str, str]] = {}
         self._n_passes = 0
         self._knows_task = False
         self._store = StudyStore(study, settings.task, settings.models)
@@ -102,7 +101,8 @@ class StudySession:
                 initial = {n: t.initial for n, t in snapshot.texts.items() if n in new}
                 texts = {**{n: t for n, t in initial.items() if t is not None}, **texts}
         else:
-            order = self._choose(snapshot, request)
+            has_base = can_vary(snapshot, request.problem, request.number)
+            order = self._chooser.choose(snapshot, request.number, has_base=has_base)
             models = [name for name in order if name != BASE]
             varied = None
             if order[0] == BASE:
@@ -113,14 +113,6 @@ class StudySession:
         if outcome.source != "model" or not isinstance(outcome.result, Proposal):
             self._store.record(study, trial, outcome, texts)
         return outcome
-
-    def _choose(self, snapshot: StudySnapshot, request: Request) -> list[str]:
-        """Who is asked for a trial, in which order."""
-        problem = request.problem
-        has_base = bool(problem.space) and (
-            not problem.texts or find_leader(snapshot, problem, request.number) is not None
-        )
-        return self._chooser.choose(snapshot, request.number, has_base=has_base)
 
     def _ask_base(
         self,
@@ -164,7 +156,7 @@ class StudySession:
             if outcome is None:
                 outcome = self._panel.propose(snapshot, request, claim, order)
         finally:
-            self._record_adaptations(study)
+            self._panel.record_adaptations(study, self._store)
         if outcome.insights:
             self._store.record_insights(study, outcome.insights)
         return outcome
@@ -258,13 +250,6 @@ class StudySession:
             fixed=fixed,
             given=given,
         )
-
-    def _record_adaptations(self, study: Study) -> None:
-        for name, model in self._settings.models.items():
-            adaptations: Mapping[str, str] = getattr(model, "adaptations", {})
-            if adaptations != self._adaptations.get(name, {}):
-                self._adaptations[name] = dict(adaptations)
-                self._store.record_adaptations(study, name, adaptations)
 
 
 def _params(outcome: Outcome) -> Mapping[str, ParamValue]:

@@ -27,7 +27,6 @@ from optuna_llm._records import Attempt
 from optuna_llm._records import Source
 from optuna_llm._records import Usage
 from optuna_llm._study.attempts import read_attempts
-from optuna_llm._study.attempts import subtract_attempts
 from optuna_llm._study.attempts import write_attempts
 from optuna_llm._study.checks import is_count
 from optuna_llm._study.checks import is_known_key
@@ -104,11 +103,6 @@ class Provenance:
     error: str = ""
     claim: str | None = None
     texts: Mapping[str, int] = field(default_factory=dict)
-
-    @property
-    def own_usage(self) -> Usage | None:
-        """What the proposal cost, attempts aside; None where it has cost nothing but them."""
-        return subtract_attempts(self.usage, self.attempts)
 
 
 def check_text_name(name: str) -> None:

@@ -14,6 +14,7 @@ from optuna.trial import TrialState
 
 from optuna_llm._records import TrialRecord
 from optuna_llm._records import Usage
+from optuna_llm._study.attempts import subtract_attempts
 from optuna_llm._study.attributes import Provenance
 from optuna_llm._study.ranking import dominates
 from optuna_llm._study.ranking import rank
@@ -98,7 +99,8 @@ class TurnBook:
             if several:
                 gain = math.nan if standing == 0 else 0.0
         gain = self._measure(gain)
-        own, attempts = provenance.own_usage, provenance.attempts
+        attempts = provenance.attempts
+        own = subtract_attempts(provenance.usage, attempts)
         if own is not None and provenance.proposer is not None:
             self._spend(provenance.proposer, provenance.model, own)
         for attempt in attempts:

@@ -17,6 +17,7 @@ from optuna_llm._quoting import one_line
 from optuna_llm._records import Usage
 from optuna_llm._study import attributes as stored
 from optuna_llm._study import internals
+from optuna_llm._study.attempts import subtract_attempts
 from optuna_llm._study.declarations import read_unclaimed
 
 
@@ -180,7 +181,7 @@ def _split_costs(number: int, provenance: stored.Provenance) -> list[TrialCost]:
         )
         for attempt in provenance.attempts
     ]
-    own = provenance.own_usage
+    own = subtract_attempts(provenance.usage, provenance.attempts)
     if own is not None:
         model, proposer = provenance.model or "", provenance.proposer or "none"
         costs.append(TrialCost(number, source, proposer, model, own))

@@ -115,18 +115,6 @@ class RequestForm:
             names.append(CHAT)
         return names
 
-    def take_turn(self, turn: int) -> RequestForm:
-        """The form with one value of each sequence, the next for the next turn."""
-        outer, inner = _NESTED_TURNS
-        parameters = {
-            name: _pick(value, turn) if name in TAKES_TURNS else value
-            for name, value in self.parameters.items()
-        }
-        nested = parameters.get(outer)
-        if isinstance(nested, Mapping) and inner in nested:
-            parameters[outer] = {**nested, inner: _pick(nested[inner], turn)}
-        return self if parameters == self.parameters else replace(self, parameters=parameters)
-
     def limit_images(self, messages: Sequence[Message]) -> Sequence[Message]:
         """The messages with as many images as are sent."""
         if self.max_images is None:
@@ -295,6 +283,19 @@ def make_form(
         "chat", {**given, **extra}, transport, stream=stream, has_cache_key=has_cache_key
     )
     return form if api != "responses" else form.use_responses()
+
+
+def take_turn(form: RequestForm, turn: int) -> RequestForm:
+    """The form with one value of each sequence, the next for the next turn."""
+    outer, inner = _NESTED_TURNS
+    parameters = {
+        name: _pick(value, turn) if name in TAKES_TURNS else value
+        for name, value in form.parameters.items()
+    }
+    nested = parameters.get(outer)
+    if isinstance(nested, Mapping) and inner in nested:
+        parameters[outer] = {**nested, inner: _pick(nested[inner], turn)}
+    return form if parameters == form.parameters else replace(form, parameters=parameters)
 
 
 def _pick(value: Any, turn: int) -> Any:

@@ -31,6 +31,7 @@ from optuna_llm.models._faults import RejectedError
 from optuna_llm.models._faults import TransientError
 from optuna_llm.models._faults import UnreachableError
 from optuna_llm.models._request import RequestForm
+from optuna_llm.models._request import take_turn
 from optuna_llm.models._request import TAKES_TURNS
 from optuna_llm.models._window import PromptWindow
 
@@ -137,7 +138,7 @@ class ServedModel(ABC):
         while True:
             form = self._form
             try:
-                completion = self._try_shorter(form.take_turn(turn), messages, schema)
+                completion = self._try_shorter(take_turn(form, turn), messages, schema)
             except RejectedError as error:
                 self._adapt(form, error)
             except MovedError as error:

@@ -16,6 +16,7 @@ from optuna_llm import ModelError
 from optuna_llm import OpenAIModel
 from optuna_llm.models._circumstances import calling
 from optuna_llm.models._request import make_form
+from optuna_llm.models._request import take_turn
 from optuna_llm.testing import ScriptedModel
 
 
@@ -24,7 +25,7 @@ ASK = [Message("system", "s"), Message("user", "u")]
 
 def sent(name: str, *turns: int, api: Any = "chat", **parameters: Any) -> list[Any]:
     form = make_form(api, parameters, stream=False, has_cache_key=False)
-    bodies = [form.take_turn(turn).render("m", ASK).arguments["extra_body"] for turn in turns]
+    bodies = [take_turn(form, turn).render("m", ASK).arguments["extra_body"] for turn in turns]
     return [body.get(name) for body in bodies]
 
 

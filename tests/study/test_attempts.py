@@ -17,6 +17,7 @@ from optuna_llm import usage
 from optuna_llm._records import Attempt
 from optuna_llm._study import attributes as stored
 from optuna_llm._study import checks
+from optuna_llm._study.attempts import subtract_attempts
 from optuna_llm._study.store import StudyStore
 
 
@@ -54,7 +55,9 @@ def test_attempts_are_read_as_they_were_written() -> None:
     add(study, write(provenance))
     found = stored.read_provenance(study.trials[0])
     assert found == provenance
-    assert found.own_usage == Usage(prompt_tokens=50, calls=2, seconds=1.0)
+    assert subtract_attempts(found.usage, found.attempts) == Usage(
+        prompt_tokens=50, calls=2, seconds=1.0
+    )
 
 
 def test_a_cost_is_that_of_who_was_asked_and_sums_stay_what_they_were() -> None:
