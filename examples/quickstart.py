@@ -21,6 +21,7 @@ from optuna_llm import LLMSampler
 from optuna_llm import report_feedback
 from optuna_llm import suggest_text
 from optuna_llm.dashboard import DashboardNotes
+from optuna_llm.evaluate import Limits
 from optuna_llm.evaluate import run_python
 from optuna_llm.models import ModelLike
 from optuna_llm.models import ReplayModel
@@ -113,7 +114,10 @@ def score(code: str) -> tuple[int, str]:
     """
     check_exact(code)
     inputs = {"streams": STREAMS, "size": SIZE}
-    run = run_python(f"{code}\n{PACK}", inputs=inputs, outputs=["chosen"], timeout=5)
+    # Not the wall time, which depends on what else the machine has to do.
+    limits = Limits(cpu_seconds=5)
+    program = f"{code}\n{PACK}"
+    run = run_python(program, inputs=inputs, outputs=["chosen"], timeout=120, limits=limits)
     if not run.ok:
         # Only the last line of a traceback is the same in all versions of Python.
         raise ValueError(run.feedback.splitlines()[-1])

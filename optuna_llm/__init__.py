@@ -15,7 +15,6 @@ from optuna_llm._errors import NeverAnsweredError
 from optuna_llm._errors import ReplyError
 from optuna_llm._images import Image
 from optuna_llm._proposing.credit import Candidate
-from optuna_llm._proposing.enqueue import propose
 from optuna_llm._records import Completion
 from optuna_llm._records import Message
 from optuna_llm._records import TrialRecord
@@ -31,6 +30,7 @@ from optuna_llm.models import ChatModel
 
 
 if TYPE_CHECKING:
+    from optuna_llm._proposing.enqueue import propose
     from optuna_llm._study.usage import Prices
     from optuna_llm._study.usage import StudyUsage
     from optuna_llm._study.usage import usage
@@ -73,6 +73,8 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     # Imported when they are asked for: a study needs one of the models at most.
+    if name == "propose":
+        return getattr(importlib.import_module("optuna_llm._proposing.enqueue"), name)
     if name in ("Prices", "StudyUsage", "usage"):
         return getattr(importlib.import_module("optuna_llm._study.usage"), name)
     if name in ("CommandModel", "OfflineModel", "OpenAIModel"):

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from collections.abc import Sequence
 import os
 from pathlib import Path
+import re
 import runpy
 import struct
 import subprocess
@@ -19,6 +20,7 @@ from pytest_httpserver import HTTPServer
 
 from optuna_llm import get_texts
 from optuna_llm import Message
+from optuna_llm.models import ReplayModel
 from optuna_llm.optimize import Result
 from optuna_llm.testing import ScriptedModel
 from optuna_llm.testing import write_reply
@@ -38,28 +40,57 @@ def propose(*texts: str) -> ScriptedModel:
     return ScriptedModel([write_reply(texts={"x": text}) for text in texts])
 
 
-@pytest.mark.slow
-def test_the_quickstart_improves_visibly_and_goes_on_where_it_was(
-    load: Callable[[str], dict[str, Any]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_the_quickstart_replays_a_models_words_to_the_letter(
+    load: Callable[[str], dict[str, Any]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    monkeypatch.delenv("OPTUNA_LLM_MODEL", raising=False)
     main = load("quickstart")["main"]
     storage = f"sqlite:///{tmp_path}/quickstart.db"
-    study = main(storage, 2)
-    assert study.trials[0].value == pytest.approx(0.881, abs=0.001)
-    assert len(main(storage, 1).trials) == 3
-    printed = capsys.readouterr().out
-    assert "trial  0: accuracy 0.8810, C = 1.963  best so far\n" in printed
-    assert "trial  2: accuracy " in printed
-    assert f"The best of 3 trials: accuracy {study.best_value:.4f}" in printed
-    assert get_texts(study.best_trial)["code"] in printed
+    assert len(main(storage, 2).trials) == 2
+    study = main(storage)
+    assert [told(t, "source") for t in study.trials] == ["initial"] + ["model"] * 12
+    assert study.trials[0].value == 69
+    # What the README says.
+    readme = (EXAMPLES.parent / "README.md").read_text()
+    assert f"from 69 boxes too many to {study.best_value:.0f}" in " ".join(readme.split())
+    printed = " ".join(capsys.readouterr().out.split())
+    assert all(told(trial, "rationale") in printed for trial in study.trials[1:])
+    assert f"The best of 13 trials, {study.best_value:.0f} boxes too many" in printed
+    assert get_texts(study.best_trial)["code"] in study.best_trial.user_attrs["code"]
 
 
-@pytest.mark.slow
-def test_the_quickstart_improves_as_far_as_the_readme_says(
-    load: Callable[[str], dict[str, Any]], tmp_path: Path
+@pytest.mark.parametrize(
+    ("code", "says"),
+    [
+        ("import random", "Import is not allowed"),
+        ("def choose(item, rooms, seen): return len(rooms) / 2", "/ is not allowed"),
+        ("def choose(item, rooms, seen): return 0.5", "0.5 is not allowed"),
+        ("def choose(item, rooms, seen): return id(item)", "id is not allowed"),
+        ("def choose(item, rooms, seen): return rooms.__class__", ".__class__ is not allowed"),
+        ("def choose(item, rooms, seen): return stream", "stream is not allowed"),
+        ("def choose(item, rooms, seen): return 99", "IndexError: list index out of range"),
+        ("def choose(item, rooms, seen): return -1 - len(rooms)", "IndexError"),
+        ("def choose(item, rooms, seen):", "expected an indented block"),
+    ],
+)
+def test_the_quickstart_takes_no_program_that_is_wrong_or_inexact(
+    code: str, says: str, load: Callable[[str], dict[str, Any]]
 ) -> None:
-    study = load("quickstart")["main"](f"sqlite:///{tmp_path}/quickstart.db")
-    assert study.best_value == pytest.approx(0.95, abs=0.01)
+    with pytest.raises((SyntaxError, ValueError), match=re.escape(says)):
+        load("quickstart")["score"](code)
+
+
+def test_a_record_of_the_quickstart_is_made_anew_from_any_model(
+    load: Callable[[str], dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quickstart = load("quickstart")
+    path = tmp_path / "replies.jsonl"
+    recorded = quickstart["run"](ReplayModel(path, "offline"), None, 4)
+    replayed = quickstart["run"](ReplayModel(path), None, 4)
+    assert [get_texts(t) for t in replayed.trials] == [get_texts(t) for t in recorded.trials]
 
 
 def run_quickstart(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:

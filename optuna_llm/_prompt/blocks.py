@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
 import json
+import math
 from typing import TypeAlias
 
 from optuna.study import StudyDirection
@@ -165,7 +166,7 @@ def _compare(
     record: TrialRecord, parent: TrialRecord, directions: Sequence[StudyDirection]
 ) -> str:
     (new,), (old,) = to_costs(record, directions), to_costs(parent, directions)
-    if new == old:
+    if math.isclose(new, old, rel_tol=1e-9):
         return f"as good as trial {parent.number}"
     return f"{abs(new - old):.3g} {'better' if new < old else 'worse'} than trial {parent.number}"
 

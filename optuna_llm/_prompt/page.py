@@ -184,7 +184,7 @@ class Page:
             return f"The best trials, the best first: {', '.join(best)}.\n\n"
         title = "The best trials, the best last"
         if not is_one:
-            title = "Trials that no other beats in every objective"
+            title = "Trials that no other beats in every objective, five of them at most"
         if leaders[-1].violation:
             title = "No trial is feasible yet; those that come nearest, the nearest last"
         lines = [f"# {title}", ""]

@@ -37,6 +37,9 @@ from optuna_llm._study.turns import TurnBook
 _N_LEADERS = 5
 NO_FACTS = StudyFacts()
 
+_TIE = 1e-9
+"""Relative difference up to which two values are the same."""
+
 _SHORT_FEEDBACK = 60
 """Feedback up to this length is shown again even if an earlier trial had the same."""
 
@@ -237,6 +240,10 @@ class History:
             return 0.0
         former, new = (to_costs(r, self._directions)[0] for r in (self._best[0], record))
         is_feasible = not record.violation and not self._best[0].violation
+        # Rounding makes no gain.
+        is_tie = math.isclose(former, new, rel_tol=_TIE)
+        if is_tie and is_feasible:
+            return 0.0
         is_step = rank(record, self._directions)[:-1] < rank(self._best[0], self._directions)[:-1]
         if is_step:
             self._index.steps.add(record.number)

@@ -137,3 +137,11 @@ def test_a_space_of_steps_is_exhausted_when_each_point_is_tried() -> None:
     assert not read(first).is_exhausted(space)
     assert read(first, second).is_exhausted(space)
     assert not read(trial(0)).is_exhausted({"x": SPACE["x"]})
+
+
+def test_a_difference_of_rounding_is_no_gain() -> None:
+    values = [8.3, 8.3 - 2e-15, 7.0]
+    model = {"user_attrs": {"llm:proposal": {"source": "model"}}}
+    snapshot = read(*(trial(i, values=[value], **model) for i, value in enumerate(values)))
+    assert [snapshot.is_step(record) for record in snapshot.finished] == [True, False, True]
+    assert snapshot.gains == pytest.approx([1.3])
