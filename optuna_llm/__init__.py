@@ -15,6 +15,7 @@ from optuna_llm._errors import NeverAnsweredError
 from optuna_llm._errors import ReplyError
 from optuna_llm._images import Image
 from optuna_llm._proposing.credit import Candidate
+from optuna_llm._records import CaseResult
 from optuna_llm._records import Completion
 from optuna_llm._records import Message
 from optuna_llm._records import TrialRecord
@@ -24,6 +25,7 @@ from optuna_llm._study.facts import describe_study
 from optuna_llm._study.turns import Turn
 from optuna_llm._text import explain_failures
 from optuna_llm._text import get_texts
+from optuna_llm._text import report_case
 from optuna_llm._text import report_feedback
 from optuna_llm._text import suggest_text
 from optuna_llm.models import ChatModel
@@ -42,6 +44,7 @@ __version__ = "0.2.0"
 
 __all__ = [
     "Candidate",
+    "CaseResult",
     "ChatModel",
     "CommandModel",
     "Completion",
@@ -65,6 +68,7 @@ __all__ = [
     "explain_failures",
     "get_texts",
     "propose",
+    "report_case",
     "report_feedback",
     "suggest_text",
     "usage",
@@ -72,11 +76,11 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    # Imported when they are asked for: a study needs one of the models at most.
-    if name == "propose":
-        return getattr(importlib.import_module("optuna_llm._proposing.enqueue"), name)
+    # Imported when they are asked for: a study needs one of the models at most, and few the rest.
     if name in ("Prices", "StudyUsage", "usage"):
         return getattr(importlib.import_module("optuna_llm._study.usage"), name)
+    if name == "propose":
+        return getattr(importlib.import_module("optuna_llm._proposing.enqueue"), name)
     if name in ("CommandModel", "OfflineModel", "OpenAIModel"):
         return getattr(models, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -30,7 +30,14 @@ def find_runnable(page: str) -> list[str]:
     return [code for not_run, code in _PYTHON.findall(page) if not not_run]
 
 
-@pytest.mark.parametrize("name", [name for name, page in PAGES.items() if find_runnable(page)])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[] if name == "README.md" else pytest.mark.slow)
+        for name, page in PAGES.items()
+        if find_runnable(page)
+    ],
+)
 def test_the_code_of_a_page_runs_from_top_to_bottom(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -195,7 +195,7 @@ def test_a_drawing_is_looked_at_beside_its_target_and_becomes_it(
 def test_the_drawing_runs_to_its_end_on_the_stand_in(
     load: Callable[[str], dict[str, Any]], tmp_path: Path
 ) -> None:
-    study = load("drawing")["main"](str(tmp_path / "drawings"), 12, model="offline")
+    study = load("drawing")["main"](str(tmp_path / "drawings"), 30, model="offline")
     assert study.best_value < study.trials[0].value
     assert {trial.state.name for trial in study.trials} == {"COMPLETE"}
 
@@ -219,6 +219,7 @@ def test_code_golf_gets_shorter_and_wrong_programs_fail(
     assert "for '' it prints '3\\n', not 0" in model.calls[1][1].content
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("bubblewrap")
 def test_code_golf_is_not_won_by_a_table_of_the_answers_it_was_told(
     load: Callable[[str], dict[str, Any]],
@@ -307,8 +308,6 @@ def test_paperclips_are_made_at_once_and_a_late_script_earns_nothing(
 
 FAST = """\
 SMALL = [d for d in range(2, 40) if all(d % k for k in range(2, d))]
-
-
 def is_prime(n):
     if any(n % d == 0 for d in SMALL):
         return n in SMALL

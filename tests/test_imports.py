@@ -99,9 +99,13 @@ def test_modules_of_a_package_do_not_import_from_its_init() -> None:
                 "models._openai",
             },
         ),
+        (
+            "click",
+            {"cli._main", "cli._opening", "cli._reading", "cli._running", "cli._steering"},
+        ),
         ("litellm", {"models._litellm"}),
         ("optuna_dashboard", {"dashboard._annotate", "dashboard._server"}),
-        ("plotly", {"visualization._figures", "visualization._plots"}),
+        ("plotly", {"visualization._cases", "visualization._figures", "visualization._plots"}),
     ],
 )
 def test_what_is_slow_to_import_is_known_to_few(package: str, users: set[str]) -> None:
@@ -113,7 +117,8 @@ def test_importing_the_package_loads_no_client_no_dashboard_and_nothing_that_ask
     code = (
         "import sys, optuna_llm; print([m for m in sys.modules if 'optuna_llm._reply' in m]);"
         "optuna_llm.LLMSampler(model='offline');"
-        "print([m for m in ('openai', 'optuna_dashboard', 'plotly', 'rich') if m in sys.modules])"
+        "slow = ('click', 'openai', 'optuna_dashboard', 'plotly', 'rich');"
+        "print([m for m in slow if m in sys.modules])"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.split() == ["[]", "[]"]

@@ -13,6 +13,8 @@ from typing import TypeAlias
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
+from optuna_llm._prompt.cases import describe_cases
+from optuna_llm._prompt.cases import describe_mean
 from optuna_llm._prompt.transcript import Detail
 from optuna_llm._quoting import clean_text
 from optuna_llm._quoting import diff_texts
@@ -80,11 +82,14 @@ class BlockRenderer:
             lines.append(f"numbers: {write_numbers(record.params)}")
         if record.constraints:
             lines.append(f"constraints: {write_numbers(record.constraints)}")
+        if record.second_parent is not None and record.parent is not None:
+            lines.append(f"parents: trials {record.parent} and {record.second_parent}")
         if record.rationale:
             lines.append(f"rationale: {one_line(record.rationale, _MAX_RATIONALE)}")
+        lines += describe_cases(record, self.snapshot, with_worst=detail == Detail.FULL)
         if detail == Detail.BRIEF:
             if record.feedback:
-                lines.append(f"feedback: {one_line(record.feedback, _BRIEF_FEEDBACK)}")
+                lines.append(f"feedback: {one_line(_gist(record.feedback), _BRIEF_FEEDBACK)}")
             return "\n".join(lines) + "\n\n"
         lines += [self._render_text(record, name) for name in record.texts]
         if same_feedback is not None:
@@ -107,7 +112,7 @@ class BlockRenderer:
         line = f"- trial {record.number}{_name_decider(record)}: {', '.join(said)}"
         if words := cut_words(record.rationale, _LINE_WORDS if is_latest else _FEW_WORDS):
             line += f"; {words}"
-        if is_latest and (words := cut_words(record.feedback, _LINE_WORDS)):
+        if is_latest and (words := cut_words(_gist(record.feedback), _LINE_WORDS)):
             line += f"; feedback: {words}"
         return f"{line}\n"
 
@@ -157,6 +162,12 @@ def cut_words(text: str, count: int) -> str:
     return " ".join(words) if len(words) <= count + 2 else " ".join(words[:count]) + " …"
 
 
+def _gist(feedback: str) -> str:
+    """Feedback without its traceback, whose last line is what counts."""
+    before, traceback, rest = feedback.partition("Traceback (most recent call last):")
+    return f"{before}{rest.strip().rpartition(chr(10))[2]}" if traceback else feedback
+
+
 def _name_decider(record: TrialRecord) -> str:
     decider = _DECIDERS.get(record.source or "model")
     return f" ({decider})" if decider else ""
@@ -177,6 +188,8 @@ def _describe_result(record: TrialRecord, objectives: Sequence[str]) -> str:
     if record.state == TrialState.PRUNED:
         if record.step is None:
             return "stopped early (pruned), nothing reported"
+        if record.cases:
+            return f"stopped early (pruned) {describe_mean(record)}"
         values = write_values(record, objectives)
         return f"stopped early (pruned) at step {record.step}, {values} by then"
     if record.state == TrialState.RUNNING:

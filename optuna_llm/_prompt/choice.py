@@ -14,10 +14,13 @@ from optuna_llm._records import TrialRecord
 from optuna_llm._study.ranking import find_front
 from optuna_llm._study.ranking import rank
 from optuna_llm._study.ranking import spread
+from optuna_llm._study.sequences import Finished
 
 
 _MAX_SORTED = 200
 _N_CLUSTERS = 20
+_MAX_CHOSEN = 1_000
+"""More than are ever shown."""
 
 
 class HistoryPolicy(Protocol):
@@ -43,20 +46,34 @@ def choose_usual(
 ) -> list[TrialRecord]:
     """In turn: the best, the latest, the latest failure that has feedback, and one of each level.
 
+    As many as can be of use, and of the snapshot's trials without a look at all of them.
+
     The best are of one objective by value, of several by Pareto fronts; feasible trials come
     first, then those that violate the constraints least. The levels are twenty steps from the
     best value to the worst, for variety.
     """
-    complete = [t for t in trials if t.state == TrialState.COMPLETE]
-    best = sorted(complete, key=lambda t: rank(t, directions))
+    best = _rank(trials, directions)
     # Sorting by fronts takes the square of the number: of many trials only of the best of them.
     fronts = _sort_by_fronts(best[:_MAX_SORTED], directions) if len(directions) > 1 else best
-    latest = list(reversed(trials))
-    failed = [t for t in latest if t.state == TrialState.FAIL and t.feedback]
+    failed = (t for t in reversed(trials) if t.state == TrialState.FAIL and t.feedback)
     levels = spread(best, _N_CLUSTERS) if len(best) > 1 else best
-    turns = itertools.zip_longest(fronts, latest, failed, levels)
-    chosen = {t.number: t for turn in turns for t in turn if t is not None}
+    turns = itertools.zip_longest(fronts, reversed(trials), failed, levels)
+    chosen: dict[int, TrialRecord] = {}
+    for turn in turns:
+        chosen |= {t.number: t for t in turn if t is not None and t.number not in chosen}
+        if len(chosen) >= _MAX_CHOSEN:
+            break
     return list(chosen.values())
+
+
+def _rank(
+    trials: Sequence[TrialRecord], directions: Sequence[StudyDirection]
+) -> Sequence[TrialRecord]:
+    """The complete trials, best first."""
+    if isinstance(trials, Finished):
+        return trials.ranked
+    complete = [t for t in trials if t.state == TrialState.COMPLETE]
+    return sorted(complete, key=lambda t: rank(t, directions))
 
 
 def _sort_by_fronts(

@@ -33,7 +33,7 @@ def choose_images(snapshot: StudySnapshot, request: Request) -> list[tuple[str, 
         add(best, role)
     else:
         add(best, role)
-        add(next((r for r in reversed(snapshot.finished) if r.images), None), "the latest")
+        add(snapshot.latest_with_images, "the latest")
     records = [record for record, _ in shown.values()]
     return [
         (artifact_id, _caption(record, roles, index))

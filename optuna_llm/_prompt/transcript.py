@@ -139,8 +139,9 @@ class Transcript:
         self._n_read = len(finished)
         self._insights = tuple(insights)
         details = _allot(finished, ranked, size, limit, render)
+        chosen = [record for record in finished if record.number in details]
         while True:
-            self._show(finished, details, render)
+            self._show(chosen, details, render)
             if len(str(self)) <= limit or not details:
                 return
             # Without the trials that they refer to, some blocks have grown.
@@ -179,7 +180,8 @@ def _allot(
         if details.get(record.number, -1) >= detail:
             return 0
         cost = len(render(record, detail, lambda _: True))
-        added = cost - costs.get(record.number, 0)
+        # The room for blocks is apart from that for lines: a line that goes is no room for one.
+        added = cost - costs.get(record.number, 0) if detail <= Detail.LINE else cost
         if added > room:
             return 0
         details[record.number], costs[record.number] = detail, cost

@@ -118,6 +118,7 @@ class AheadProposer:
             seed=self._settings.seed,
             taken=self._claims.taken,
             proposals=proposals,
+            parents=self._settings.parents,
         )
         # The model is chosen as of now. Whether the trial takes it or the base sampler is decided
         # when it begins.

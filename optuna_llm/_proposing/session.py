@@ -216,6 +216,7 @@ class StudySession:
             snapshot.n_trials,
             seed=self._settings.seed,
             taken=self._claims.taken,
+            parents=self._settings.parents,
         )
         order = self._chooser.choose(snapshot, request.number, has_base=False)
         return self._panel.preview(snapshot, request, order[0])
@@ -247,6 +248,7 @@ class StudySession:
             trial.number,
             seed=self._settings.seed,
             taken=self._claims.taken,
+            parents=self._settings.parents,
             fixed=fixed,
             given=given,
         )

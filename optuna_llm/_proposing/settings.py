@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from optuna_llm._prompt.choice import HistoryPolicy
+from optuna_llm._prompt.parents import ParentPolicy
+from optuna_llm._prompt.parents import ParentRule
 from optuna_llm._prompt.templates import Templates
 from optuna_llm._proposing.credit import ProposerPolicy
 from optuna_llm._proposing.edits import Edits
@@ -31,6 +33,7 @@ class Settings:
     seed: int
     templates: Templates
     history: HistoryPolicy
+    parents: ParentRule | ParentPolicy
     max_prompt_tokens: int | None
     max_reply_retries: int
     prefetch: int

@@ -37,9 +37,11 @@ def read_attempts(stored: object, skip: Callable[[], None]) -> tuple[Attempt, ..
     """The attempts, as far as they can be read.
 
     Args:
-        stored: What stands in the place of a list of them.
+        stored: What stands in the place of a list of them; None for nothing.
         skip: Called for what cannot be read.
     """
+    if stored is None:
+        return ()
     if not isinstance(stored, list | tuple):
         skip()
         return ()

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import field
+import functools
 import itertools
 import json
 import re
@@ -47,8 +48,9 @@ PREFIX = "llm:"
 
 PROPOSAL = "llm:proposal"
 IMAGES = "llm:images"
+CASES = "llm:cases"
 _RELATIVE = "llm:text:"
-_TRIAL_KEYS = (PROPOSAL, IMAGES)
+_TRIAL_KEYS = (PROPOSAL, IMAGES, CASES)
 """The keys of a trial under our prefix, or what they begin with if they end in a colon."""
 
 _MAX_RATIONALE = 2_000
@@ -83,6 +85,7 @@ class Provenance:
         proposer: Who has: a model as it is configured, ``"base"``, or another name.
         rationale: The model's reason, in its words.
         parent: Number of the trial whose text the proposal was to start from, or has edited.
+        second_parent: Number of a trial that it was to take over from beside it.
         model: The model's name, as its server reports it.
         usage: What it cost, attempts included. Without calls, it came with another trial's.
         attempts: Which models were asked for it in vain.
@@ -97,6 +100,7 @@ class Provenance:
     proposer: str | None = None
     rationale: str = ""
     parent: int | None = None
+    second_parent: int | None = None
     model: str | None = None
     usage: Usage | None = None
     attempts: Sequence[Attempt] = ()
@@ -255,6 +259,7 @@ def provenance_attributes(provenance: Provenance) -> dict[str, Any]:
         "source": provenance.source,
         "proposer": provenance.proposer and shorten(provenance.proposer, _MAX_NAME),
         "parent": provenance.parent,
+        "second_parent": provenance.second_parent,
         "model": provenance.model and shorten(provenance.model, _MAX_NAME),
         "claim": provenance.claim,
         "texts": dict(provenance.texts) or None,
@@ -274,22 +279,23 @@ def read_provenance(trial: HasAttributes) -> Provenance:
     if not isinstance(stored, Mapping):
         _skip(trial, PROPOSAL)
         return Provenance()
-    known: dict[str, Any] = {"texts": _read_counts(trial)}
+    skip = functools.partial(_skip, trial, f"{PROPOSAL}: attempts")
+    attempts = read_attempts(stored.get("attempts"), skip)
+    known: dict[str, Any] = {"texts": _read_counts(trial), "attempts": attempts}
     usage: dict[str, Any] = {}
     for name, value in stored.items():
-        if value is None or name == "texts":
+        if value is None or name in ("texts", "attempts"):
             continue
         if name in USAGE_FIELDS:
             usage[name] = value
-        elif name == "attempts":
-            known[name] = read_attempts(value, lambda: _skip(trial, f"{PROPOSAL}: attempts"))
         elif name in _PROVENANCE_FIELDS and _PROVENANCE_FIELDS[name](value):
             known[name] = value
         else:
             _skip(trial, f"{PROPOSAL}: {name}")
-    if known.get("parent") == trial.number:
-        _skip(trial, f"{PROPOSAL}: parent")
-        del known["parent"]
+    for name in ("parent", "second_parent"):
+        if known.get(name) == trial.number:
+            _skip(trial, f"{PROPOSAL}: {name}")
+            del known[name]
     if "calls" in usage:
         known["usage"] = read_usage(usage, lambda name: _skip(trial, f"{PROPOSAL}: {name}"))
     return Provenance(**known)
@@ -334,12 +340,9 @@ def skip_unknown_keys(trial: HasAttributes) -> None:
 
 _PROVENANCE_FIELDS: Mapping[str, Callable[[object], bool]] = {
     "source": lambda value: value in get_args(Source),
-    "proposer": is_string,
     "parent": is_count,
-    "model": is_string,
-    "claim": is_string,
-    "error": is_string,
-    "rationale": is_string,
+    "second_parent": is_count,
+    **dict.fromkeys(("proposer", "model", "claim", "error", "rationale"), is_string),
 }
 
 

@@ -32,7 +32,18 @@ _UNCLAIMED = "llm:unclaimed:"
 _ADAPTATIONS = "llm:adaptations"
 _INSIGHTS = "llm:insights"
 FACTS = "llm:facts"
-_STUDY_KEYS = (_TASK, _TEXT, _UNCLAIMED, _ADAPTATIONS, _INSIGHTS, FACTS)
+CASE_NAMES = "llm:cases"
+VALIDATION = "llm:validation"
+_STUDY_KEYS = (
+    _TASK,
+    _TEXT,
+    _UNCLAIMED,
+    _ADAPTATIONS,
+    _INSIGHTS,
+    FACTS,
+    CASE_NAMES,
+    VALIDATION,
+)
 """The keys of a study under our prefix, or what they begin with if they end in a colon."""
 
 _MAX_INSIGHTS = 6

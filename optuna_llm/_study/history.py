@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import replace
 import math
+from types import MappingProxyType
 from typing import Any
 
 from optuna import Study
@@ -18,6 +19,8 @@ from optuna.trial import TrialState
 from optuna_llm._records import TextParameter
 from optuna_llm._records import TrialRecord
 from optuna_llm._study import attributes as stored
+from optuna_llm._study.case_table import CaseTable
+from optuna_llm._study.cases import read_cases
 from optuna_llm._study.choices import ChoiceStatistics
 from optuna_llm._study.facts import StudyFacts
 from optuna_llm._study.identity import digest_text
@@ -28,7 +31,10 @@ from optuna_llm._study.ranking import merge_leader
 from optuna_llm._study.ranking import rank
 from optuna_llm._study.ranking import spread
 from optuna_llm._study.ranking import to_costs
-from optuna_llm._study.snapshot import Prefix
+from optuna_llm._study.sequences import add_sorted
+from optuna_llm._study.sequences import Finished
+from optuna_llm._study.sequences import Order
+from optuna_llm._study.sequences import Prefix
 from optuna_llm._study.snapshot import StudySnapshot
 from optuna_llm._study.snapshot import TrialIndex
 from optuna_llm._study.turns import TurnBook
@@ -64,6 +70,9 @@ class History:
         self._running: dict[int, _RunningTrial] = {}
         self._finished: list[TrialRecord] = []
         self._complete: list[TrialRecord] = []
+        self._order: Order = []
+        self._unsorted: list[tuple[float, ...]] = []
+        self._latest_with_images: TrialRecord | None = None
         self._space: dict[str, tuple[int, BaseDistribution]] = {}
         self._uses: dict[str, int] = {}
         self._n_asked = 0
@@ -74,6 +83,7 @@ class History:
         self._since_gain: list[TrialRecord] = []
         self._choices = ChoiceStatistics(self._directions)
         self._turns = TurnBook(self._directions)
+        self._cases = CaseTable(self._directions)
         self._noise = 0.0
 
     def update(
@@ -94,6 +104,8 @@ class History:
         self._open.difference_update(ended)
         for trial in sorted((trials[i] for i in ended), key=completion_order):
             self._add_finished(trial)
+        self._order = add_sorted(self._order, self._unsorted)
+        self._unsorted = []
         self._update_running([trials[i] for i in sorted(self._open) if i < len(trials)])
 
     def learn_space(self, trial: FrozenTrial) -> None:
@@ -109,6 +121,7 @@ class History:
         texts: Mapping[str, TextParameter],
         facts: StudyFacts = NO_FACTS,
         insights: Sequence[str] = (),
+        case_names: Mapping[int, str] = MappingProxyType({}),
     ) -> StudySnapshot:
         """The study as it is now.
 
@@ -117,6 +130,7 @@ class History:
             texts: Its declared text parameters.
             facts: What the user has told of it.
             insights: What a model has learned from its trials.
+            case_names: Names of cases, by number.
         """
         names = self._space.keys() | self._uses.keys()
         return StudySnapshot(
@@ -128,29 +142,26 @@ class History:
             first_running=min(self._running, default=None),
             constrained=self._constrained,
             n_trials=self._n_seen,
-            finished=Prefix(self._finished),
+            finished=Finished(self._finished, self._order, self._index.by_number),
             complete=Prefix(self._complete),
             running=[r.record for r in self._running.values() if r.has_values],
-            leaders=self._find_leaders(),
+            leaders=_choose_leaders(self._best, self._directions),
             gains=tuple(self._gains),
             since_gain=Prefix(self._since_gain),
             longest=dict(self._longest),
             has_results=self._n_ended > 0,
             n_empty=self._n_ended - len(self._finished),
+            latest_with_images=self._latest_with_images,
             facts=facts,
             insights=insights,
             choices=self._choices,
+            cases=self._cases,
+            case_names=case_names,
             turns=Prefix(self._turns.turns),
             spent=self._turns.copy_spent(),
-            _index=self._index,
+            # A later update gives the history's own index other running trials.
+            _index=replace(self._index),
         )
-
-    def _find_leaders(self) -> list[TrialRecord]:
-        feasible = [record for record in self._best if not record.violation]
-        leaders = feasible or self._best
-        if len(self._directions) == 1:
-            return leaders[:_N_LEADERS][::-1]
-        return spread(leaders, _N_LEADERS)[::-1]
 
     @property
     def space(self) -> dict[str, BaseDistribution]:
@@ -202,6 +213,9 @@ class History:
         for name, text in record.texts.items():
             self._longest[name] = max(len(text), self._longest.get(name, 0))
             self._index.by_text.setdefault((name, digest_text(text)), record)
+            self._index.latest_with[name] = record
+        if record.images:
+            self._latest_with_images = record
         self._index.by_number[record.number] = record
         self._index.by_identity.setdefault(shape, {}).setdefault(identity, record.number)
         if record.state in (TrialState.COMPLETE, TrialState.PRUNED):
@@ -212,8 +226,10 @@ class History:
         if len(record.feedback) > _SHORT_FEEDBACK:
             self._index.by_feedback.setdefault(record.feedback, record)
         self._choices.add(record, self.space)
+        self._cases.add(record)
         if record.state == TrialState.COMPLETE:
             self._complete.append(record)
+            self._unsorted.append(rank(record, self._directions))
             self._add_leader(record, identity)
 
     def _add_leader(self, record: TrialRecord, identity: Identity) -> None:
@@ -275,6 +291,14 @@ class _RunningTrial:
         return self._params == trial.params and self._attributes == trial.user_attrs
 
 
+def _choose_leaders(
+    best: Sequence[TrialRecord], directions: Sequence[StudyDirection]
+) -> list[TrialRecord]:
+    feasible = [record for record in best if not record.violation]
+    leaders = list(feasible or best)
+    return (leaders[:_N_LEADERS] if len(directions) == 1 else spread(leaders, _N_LEADERS))[::-1]
+
+
 def name_objectives(study: Study) -> tuple[tuple[str, StudyDirection], ...]:
     """Name and direction of each objective of a study."""
     names = study.metric_names
@@ -293,6 +317,7 @@ def make_record(trial: FrozenTrial, declared: Collection[str] = ()) -> TrialReco
     """
     stored.skip_unknown_keys(trial)
     provenance = stored.read_provenance(trial)
+    cases = read_cases(trial)
     return TrialRecord(
         number=trial.number,
         state=trial.state,
@@ -308,8 +333,12 @@ def make_record(trial: FrozenTrial, declared: Collection[str] = ()) -> TrialReco
         feedback=stored.read_feedback(trial),
         rationale=provenance.rationale,
         parent=provenance.parent,
+        second_parent=provenance.second_parent,
         source=provenance.source,
         images=stored.read_images(trial),
+        cases=cases.results,
+        n_cases=cases.count,
+        noise=cases.noise,
     )
 
 

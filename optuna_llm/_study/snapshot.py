@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import field
 import math
-from typing import overload
-from typing import TypeVar
 
 from optuna.distributions import BaseDistribution
 from optuna.study import StudyDirection
@@ -16,6 +14,7 @@ from optuna.study import StudyDirection
 from optuna_llm._records import ParamValue
 from optuna_llm._records import TextParameter
 from optuna_llm._records import TrialRecord
+from optuna_llm._study.case_table import CaseTable
 from optuna_llm._study.choices import ChoiceStatistics
 from optuna_llm._study.distributions import count_values
 from optuna_llm._study.facts import StudyFacts
@@ -24,31 +23,9 @@ from optuna_llm._study.identity import identify
 from optuna_llm._study.identity import identify_record
 from optuna_llm._study.identity import Identity
 from optuna_llm._study.identity import make_claim
+from optuna_llm._study.sequences import Finished
 from optuna_llm._study.turns import Spending
 from optuna_llm._study.turns import Turn
-
-
-_Item = TypeVar("_Item")
-
-
-class Prefix(Sequence[_Item]):
-    """The first items of a list that only grows: a constant view without a copy."""
-
-    def __init__(self, items: list[_Item]) -> None:
-        self._items = items
-        self._length = len(items)
-
-    def __len__(self) -> int:
-        return self._length
-
-    @overload
-    def __getitem__(self, index: int) -> _Item: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[_Item]: ...
-    def __getitem__(self, index: int | slice) -> _Item | list[_Item]:
-        if isinstance(index, slice):
-            return [self._items[i] for i in range(*index.indices(self._length))]
-        return self._items[range(self._length)[index]]
 
 
 @dataclass
@@ -61,6 +38,7 @@ class TrialIndex:
     Attributes:
         by_number: The finished trials.
         by_text: Name and digest of a text to the first finished trial that has it.
+        latest_with: Name of a text to the trial that finished last and has it.
         by_feedback: Long feedback to the first finished trial that has it.
         by_identity: For each set of parameter names, identities to numbers of finished trials.
         shapes: The sets of parameter names that complete and pruned trials have used.
@@ -72,6 +50,7 @@ class TrialIndex:
 
     by_number: dict[int, TrialRecord] = field(default_factory=dict)
     by_text: dict[tuple[str, str], TrialRecord] = field(default_factory=dict)
+    latest_with: dict[str, TrialRecord] = field(default_factory=dict)
     by_feedback: dict[str, TrialRecord] = field(default_factory=dict)
     by_identity: dict[frozenset[str], dict[Identity, int]] = field(default_factory=dict)
     shapes: set[frozenset[str]] = field(default_factory=set)
@@ -107,9 +86,12 @@ class StudySnapshot:
         longest: Length of the longest text in characters, by name.
         has_results: Whether any trial has ended.
         n_empty: Number of trials that ended before they had values.
+        latest_with_images: The trial that finished last of those that have images.
         facts: What the user has told of the study.
         insights: What a model has learned from the trials so far, a line each.
         choices: What came of each choice of the categorical parameters.
+        cases: What trials have reached in each case.
+        case_names: Names of cases, by number.
         turns: What each finished trial tells of its proposer, in order of completion.
         spent: What the proposals of each proposer have cost.
     """
@@ -121,7 +103,7 @@ class StudySnapshot:
     conditional: frozenset[str]
     constrained: bool
     n_trials: int
-    finished: Sequence[TrialRecord]
+    finished: Finished
     complete: Sequence[TrialRecord]
     running: Sequence[TrialRecord]
     first_running: int | None
@@ -131,9 +113,12 @@ class StudySnapshot:
     longest: Mapping[str, int]
     has_results: bool
     n_empty: int
+    latest_with_images: TrialRecord | None
     facts: StudyFacts
     insights: Sequence[str]
     choices: ChoiceStatistics = field(repr=False)
+    cases: CaseTable = field(repr=False)
+    case_names: Mapping[int, str] = field(repr=False)
     turns: Sequence[Turn] = field(repr=False)
     spent: Mapping[str, Spending] = field(repr=False)
     _index: TrialIndex = field(repr=False)
@@ -165,7 +150,7 @@ class StudySnapshot:
 
     def find_latest_with(self, name: str) -> TrialRecord | None:
         """The trial that finished last and has a text of this name."""
-        return next((r for r in reversed(self.finished) if name in r.texts), None)
+        return self._index.latest_with.get(name)
 
     def find_equal(
         self,

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import importlib
 import importlib.util
 from pathlib import Path
+import signal
 import sys
 import time
 import traceback
@@ -72,11 +73,37 @@ def run(
     if task is not None:
         write_task(study, check_task(task))
     is_idle = True
-    for number in _evaluate(study, function, watch=watch):
+    watcher = _Watcher() if watch else None
+    for number in _evaluate(study, function, watcher):
         is_idle = False
         _print_result(study, number, as_json=as_json)
-    if is_idle:
+    if is_idle and not watch:
         click.echo("No trial is enqueued.", err=True)
+
+
+class _Watcher:
+    """Waits for further trials until the user interrupts.
+
+    The first interrupt lets the trial that runs come to its end: Optuna would leave it RUNNING.
+
+    Attributes:
+        is_over: Whether the user has interrupted.
+    """
+
+    def __init__(self) -> None:
+        self.is_over = False
+        signal.signal(signal.SIGINT, self._interrupt)
+
+    def pause(self) -> None:
+        """Wait for a moment."""
+        if not self.is_over:
+            time.sleep(_PAUSE)
+
+    def _interrupt(self, number: int, frame: object) -> None:
+        if self.is_over:
+            raise KeyboardInterrupt
+        self.is_over = True
+        click.echo("Ending with the trial that runs; interrupt again to break it off.", err=True)
 
 
 def _load(target: str) -> Callable[[Trial], Any]:
@@ -150,8 +177,16 @@ def _open_or_create(
     return study
 
 
-def _evaluate(study: Study, function: Callable[[Trial], Any], *, watch: bool) -> Iterator[int]:
-    """Evaluate what is enqueued, one after the other, and give the numbers."""
+def _evaluate(
+    study: Study, function: Callable[[Trial], Any], watcher: _Watcher | None
+) -> Iterator[int]:
+    """Evaluate what is enqueued, one after the other, and give the numbers.
+
+    Args:
+        study: The study.
+        function: The objective.
+        watcher: Waits for what is enqueued later; None to end when nothing is left.
+    """
     seen: list[int] = []
 
     def note(_: Study, trial: optuna.trial.FrozenTrial) -> None:
@@ -163,9 +198,11 @@ def _evaluate(study: Study, function: Callable[[Trial], Any], *, watch: bool) ->
             study.optimize(function, n_trials=1, catch=(Exception,), callbacks=[note])
             yield from seen
             seen.clear()
-        elif watch:
-            time.sleep(_PAUSE)
+        elif watcher is None:
+            return
         else:
+            watcher.pause()
+        if watcher is not None and watcher.is_over:
             return
 
 

@@ -24,6 +24,7 @@ from optuna_llm._study.attributes import read_provenance
 from optuna_llm._study.declarations import read_adaptations
 from optuna_llm._study.declarations import read_declared_texts
 from optuna_llm._study.declarations import read_unclaimed
+from optuna_llm.dashboard._notes import describe_parents
 
 
 if TYPE_CHECKING:
@@ -120,8 +121,8 @@ def _describe_proposal(trial: FrozenTrial) -> Iterator[str]:
     yield provenance.source or "no source"
     if provenance.model:
         yield provenance.model[:_N_KEPT]
-    if provenance.parent is not None:
-        yield f"from trial {provenance.parent}"
+    if parents := describe_parents(provenance):
+        yield parents
     if provenance.usage is not None:
         yield _describe_usage(provenance.usage)
 

@@ -224,7 +224,7 @@ class ServedModel(ABC):
         if not self._is_missing(error):
             return patience
         if self._failed_at is None:
-            self._failed_at = began
+            self._failed_at = time.monotonic()
             # Shown whatever the verbosity: nothing else would say why the study stands still.
             loud = max(logging.ERROR, _logger.getEffectiveLevel())
             _logger.log(loud, "%s It has not answered yet.", error)

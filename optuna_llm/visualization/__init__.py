@@ -1,4 +1,4 @@
-"""Plots of what is particular to studies with a model: sources, lineage, cost.
+"""Plots of what is particular to studies with a model: sources, lineage, cost, cases.
 
 They are named and called like those of ``optuna.visualization`` and return plotly figures
 (``pip install "optuna-llm[plots]"``):
@@ -12,9 +12,10 @@ They are named and called like those of ``optuna.visualization`` and return plot
 
 from __future__ import annotations
 
+from optuna_llm.visualization._plots import plot_cases
 from optuna_llm.visualization._plots import plot_lineage
 from optuna_llm.visualization._plots import plot_source_history
 from optuna_llm.visualization._plots import plot_usage
 
 
-__all__ = ["plot_lineage", "plot_source_history", "plot_usage"]
+__all__ = ["plot_cases", "plot_lineage", "plot_source_history", "plot_usage"]

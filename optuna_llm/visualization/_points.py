@@ -149,6 +149,8 @@ def _name_source(provenance: Provenance, *, several: bool) -> str:
 
 def _make_hover(number: int, provenance: Provenance) -> str:
     source = escape_html(provenance.source or "none")
-    origin = "" if provenance.parent is None else f", from trial {provenance.parent}"
+    parents = (provenance.parent, provenance.second_parent)
+    numbers = " and ".join(str(number) for number in parents if number is not None)
+    origin = f", from trial {numbers}" if numbers else ""
     lines = textwrap.wrap(shorten(clean_text(provenance.rationale), _MAX_RATIONALE), _HOVER_WIDTH)
     return "<br>".join([f"trial {number} ({source}{origin})", *map(escape_html, lines)])

@@ -96,6 +96,7 @@ def test_limits_alone_are_said_to_be_no_sandbox() -> None:
     assert run_script("pass", timeout=20, sandbox="container").contained
 
 
+@pytest.mark.slow
 def test_limits_alone_bound_memory_files_and_time() -> None:
     limits = Limits(memory=10**9, file_size=10**6, cpu_seconds=1)
     seen = run_script("bytearray(2 * 10**9)", timeout=20, sandbox="none", limits=limits)

@@ -22,8 +22,10 @@ from optuna_llm import Message
 from optuna_llm import report_feedback
 from optuna_llm import suggest_text
 from optuna_llm import TrialRecord
-from optuna_llm._prompt.aim import choose_parent
 from optuna_llm._prompt.choice import choose_usual
+from optuna_llm._prompt.parents import choose_parents
+from optuna_llm._study.ranking import rank
+from optuna_llm._study.sequences import Finished
 from optuna_llm._study.store import StudyStore
 from optuna_llm.testing import ScriptedModel
 from optuna_llm.testing import write_reply
@@ -42,6 +44,19 @@ def test_the_best_the_latest_the_failed_and_each_level_take_turns() -> None:
     chosen = [t.number for t in choose_usual(trials, [MINIMIZE])]
     assert chosen[:5] == [0, 91, 90, 73, 38]
     assert sorted(chosen) == list(range(92))
+
+
+@pytest.mark.parametrize("n_trials", [0, 1, 30, 3_000])
+def test_of_a_snapshots_trials_the_same_are_chosen_as_of_any_others(n_trials: int) -> None:
+    trials = [record(i, float((i * 37) % 101)) for i in range(n_trials)]
+    for i in range(0, n_trials, 7):
+        trials[i] = record(i, state=TrialState.FAIL, feedback="Boom.")
+    complete = [t for t in trials if t.values]
+    order = sorted(rank(t, [MINIMIZE]) for t in complete)
+    finished = Finished(trials, order, {t.number: t for t in trials})
+    chosen = choose_usual(finished, [MINIMIZE])
+    assert chosen == choose_usual(trials, [MINIMIZE])
+    assert len(chosen) == len(set(chosen)) >= min(n_trials, 1_000)
 
 
 def test_of_several_objectives_fronts_come_one_after_the_other() -> None:
@@ -196,7 +211,7 @@ def test_variety_is_hardly_sought_in_the_initial_text() -> None:
     study = optuna.create_study(sampler=LLMSampler(model=ScriptedModel(count_up()), seed=0))
     study.optimize(lambda trial: -float(suggest_text(trial, "code", "0")), n_trials=3)
     snapshot = StudyStore(study).snapshot(study)
-    parents = [choose_parent(snapshot, "code", number, 0) for number in range(3, 1_003)]
+    parents = [choose_parents(snapshot, "code", number, 0)[0] for number in range(3, 1_003)]
     drawn = Counter(parent.number for parent in parents if parent)
     assert 0 < drawn[0] < 60 < drawn[1] < drawn[2]
 

@@ -11,6 +11,7 @@ from provenance import told
 import pytest
 
 from optuna_llm import describe_study
+from optuna_llm import explain_failures
 from optuna_llm import get_texts
 from optuna_llm import LLMSampler
 from optuna_llm import Message
@@ -322,3 +323,21 @@ def test_a_long_text_that_has_just_failed_can_be_repaired() -> None:
     assert after.count(broken) == 1
     assert broken not in later
     assert "step_399()" in later  # The ends of it stay in the history.
+
+
+def test_of_a_failure_long_ago_the_error_is_what_stays() -> None:
+    values = iter(range(1, 99))
+    study, model = make_study(lambda _: write_reply({"x": next(values)}), max_prompt_tokens=1_200)
+
+    @explain_failures
+    def fail(trial: optuna.Trial) -> float:
+        x = trial.suggest_float("x", 0, 100)
+        if x:
+            raise ArithmeticError(f"no square root of minus {x:g}")
+        return x
+
+    study.enqueue_trial({"x": 0})
+    study.optimize(fail, n_trials=30, catch=ArithmeticError)
+    last = model.calls[-1][1].content
+    [line] = [line for line in last.splitlines() if line.startswith("- trial 20: ")]
+    assert "ArithmeticError: no square root of minus" in line

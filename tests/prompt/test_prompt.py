@@ -321,7 +321,7 @@ def grow_program(sizes: Sequence[int], n_each: int = 3) -> list[optuna.trial.Fro
 
 @pytest.mark.parametrize(
     "sizes",
-    [[2_000] * 15, [10_000] * 15, [200, 2_000, 10_000, 30_000] * 4, [30_000] * 15, [100_000] * 6],
+    [[2_000] * 15, [10_000] * 15, [200, 2_000, 10_000, 30_000] * 3, [30_000] * 9, [100_000] * 5],
     ids=["2 kB", "10 kB", "growing", "30 kB", "100 kB"],
 )
 def test_however_long_a_program_gets_each_of_the_last_trials_is_told(sizes: list[int]) -> None:

@@ -25,11 +25,18 @@ from optuna_llm import suggest_text
 from optuna_llm import Usage
 from optuna_llm import usage
 from optuna_llm._study import checks
+from optuna_llm._study.declarations import read_adaptations
+from optuna_llm._study.declarations import read_declared_texts
+from optuna_llm._study.declarations import read_task
+from optuna_llm._study.progress import read_progress
+from optuna_llm._study.validation import read_validation
 from optuna_llm.callbacks import ConsoleCallback
 from optuna_llm.callbacks import MaxCostCallback
 from optuna_llm.callbacks import MaxTokensCallback
 from optuna_llm.callbacks import TargetValueCallback
 from optuna_llm.dashboard import annotate
+from optuna_llm.dashboard._study_note import write_study_note
+from optuna_llm.dashboard._trial_note import write_trial_note
 from optuna_llm.testing import ScriptedModel
 from optuna_llm.testing import write_reply
 
@@ -71,8 +78,24 @@ def make_study(own: dict[str, Any], studys: dict[str, Any], state: TrialState) -
     return study
 
 
-def read_all(study: optuna.Study) -> None:
-    """Use all that reads attributes, and let the sampler propose two trials."""
+def write_notes(study: optuna.Study) -> None:
+    progress, attributes = read_progress(study), study.user_attrs
+    texts = read_declared_texts(attributes)
+    for trial in progress.finished:
+        write_trial_note(trial, progress, texts, True).encode()
+    adaptations = read_adaptations(attributes)
+    write_study_note(
+        "s", progress, read_task(attributes), texts, adaptations, usage(study)
+    ).encode()
+
+
+def read_all(study: optuna.Study, *, plots: bool = True) -> None:
+    """Use all that reads attributes, and let the sampler propose two trials.
+
+    Args:
+        study: The study.
+        plots: Whether to make the dashboard's plots too, which takes most of the time.
+    """
 
     def answer(messages: Any) -> Completion:
         number = len(model.calls)
@@ -102,11 +125,15 @@ def read_all(study: optuna.Study) -> None:
         get_texts(trial)
         console(study, trial)
     file.getvalue().encode()
+    read_validation(study.user_attrs)
     str(usage(study))
     str(usage(study, Prices(1, 1)))
     str(sampler.preview(study)).encode()
-    annotate(study)  # With all plots.
-    get_note(study).encode()
+    if plots:
+        annotate(study)
+        get_note(study).encode()
+    else:
+        write_notes(study)
 
 
 OWN: list[dict[str, Any]] = [
@@ -137,6 +164,13 @@ OWN: list[dict[str, Any]] = [
     {"llm:proposal": {"calls": 1, "completion_tokens": HUGE}},
     {"llm:proposal": {"from a newer version": 1}},
     {"llm:from a newer version": 1},
+    {"llm:cases": 5},
+    {"llm:cases": {"count": -1, "noise": HUGE}},
+    {"llm:cases": {"scores": [1, 2], "words": 3}},
+    {"llm:cases": {"scores": {"0": "1", "one": 1, "1": float("nan"), "2": HUGE}}},
+    {"llm:cases": {"scores": {"²": 1, "-1": 2, "9999999": 3}}},
+    {"llm:cases": {"scores": {"0": 1}, "words": {"0": 5}}},
+    {"llm:cases": nest(200)},
     {"llm:proposal": {"texts": 5}},
     {"llm:proposal": {"texts": ["code"]}},
     {"llm:proposal": {"texts": {"code": "1"}}},
@@ -153,6 +187,10 @@ OWN: list[dict[str, Any]] = [
 ]
 STUDYS: list[dict[str, Any]] = [
     {"llm:task": 5},
+    {"llm:cases": 5},
+    {"llm:cases": {"0": 5, "one": "a", "1": "\x1b[1m"}},
+    {"llm:validation": 5},
+    {"llm:validation": {"cases": 1, "trials": [1, None]}},
     {"llm:task": {"task": "x"}},
     {"llm:text:other": "python"},
     {"llm:text:other": {"description": 5}},
@@ -189,7 +227,7 @@ def find_key(attributes: dict[str, Any]) -> str:
 def test_a_trials_broken_attribute_is_skipped_with_a_warning_that_names_both(
     own: dict[str, Any], logs: pytest.LogCaptureFixture
 ) -> None:
-    read_all(make_study(own, {}, TrialState.COMPLETE))
+    read_all(make_study(own, {}, TrialState.COMPLETE), plots=False)
     warnings = [r.getMessage() for r in logs.records if "cannot be read" in r.getMessage()]
     assert len(warnings) == 1
     assert "of trial 1 cannot be read" in warnings[0]
@@ -200,7 +238,7 @@ def test_a_trials_broken_attribute_is_skipped_with_a_warning_that_names_both(
 def test_a_studys_broken_attribute_is_skipped_with_a_warning_that_names_it(
     studys: dict[str, Any], logs: pytest.LogCaptureFixture
 ) -> None:
-    read_all(make_study({}, studys, TrialState.COMPLETE))
+    read_all(make_study({}, studys, TrialState.COMPLETE), plots=False)
     warnings = [r.getMessage() for r in logs.records if "cannot be read" in r.getMessage()]
     assert len(warnings) == 1
     assert find_key(studys) in warnings[0].replace("\\", "")

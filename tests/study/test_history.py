@@ -145,3 +145,44 @@ def test_a_difference_of_rounding_is_no_gain() -> None:
     snapshot = read(*(trial(i, values=[value], **model) for i, value in enumerate(values)))
     assert [snapshot.is_step(record) for record in snapshot.finished] == [True, False, True]
     assert snapshot.gains == pytest.approx([1.3])
+
+
+def test_a_snapshot_keeps_its_running_trials_when_an_older_read_comes_in_later() -> None:
+    # Threads read the storage one by one and take what they have read in any order.
+    finished = trial(0)
+    claim = make_claim({"x": 1.0}, {})
+    running = trial(
+        1, TrialState.RUNNING, params={}, user_attrs={"llm:proposal": {"claim": claim}}
+    )
+    history = make_history(MINIMIZE)
+    history.update([finished, running])
+    snapshot = history.make_snapshot("", {})
+    history.update([finished])
+    assert snapshot.find_equal({"x": 1.0}, {}) == 1
+    assert history.make_snapshot("", {}).find_equal({"x": 1.0}, {}) is None
+
+
+def test_a_snapshots_finished_trials_are_ranked_and_stay_as_they_were() -> None:
+    history = make_history(MINIMIZE)
+    values = [5.0, 3.0, 9.0, 3.0, float("inf"), 1.0]
+    trials = [trial(i, values=[value], params={"x": 1.0}) for i, value in enumerate(values)]
+    trials.append(trial(6, TrialState.FAIL))
+    history.update(trials[:5])
+    first = history.make_snapshot("", {}).finished
+    history.update(trials)
+    many = [trial(7 + i, values=[100.0 - i], params={"x": 2.0}) for i in range(40)]
+    history.update([*trials, *many])
+    later = history.make_snapshot("", {}).finished
+    assert numbers(first) == numbers(list(first)) == [0, 1, 2, 3, 4]
+    assert numbers(reversed(first)) == [4, 3, 2, 1, 0]
+    assert numbers(first.ranked) == [1, 3, 0, 2, 4]
+    assert numbers(first.ranked[1:3]) == [3, 0]
+    assert numbers(later.ranked) == [5, 1, 3, 0, 2, *range(46, 6, -1), 4]
+
+
+def test_the_latest_trial_with_a_text_or_with_images_is_known() -> None:
+    attributes = {"llm:proposal": {"texts": {"code": 1}}, "code": "a", "llm:images": ["0-a"]}
+    snapshot = read(trial(0, user_attrs=attributes), trial(1, user_attrs=attributes), trial(2))
+    assert snapshot.latest_with_images is snapshot.finished[1]
+    assert snapshot.find_latest_with("code") is snapshot.finished[1]
+    assert snapshot.find_latest_with("other") is None
