@@ -44,6 +44,7 @@ from optuna_llm._study import attributes as stored
 from optuna_llm._study import internals
 from optuna_llm._study.declarations import check_task
 from optuna_llm._study.declarations import find_declared_here
+from optuna_llm._study.declarations import read_stop
 from optuna_llm._study.usage import Prices
 from optuna_llm.models import ModelsLike
 from optuna_llm.models import resolve_models
@@ -273,9 +274,18 @@ class LLMSampler(BaseSampler):
     ) -> None:
         whole = internals.find_whole_study(study)
         try:
+            if _is_asked_to_stop(whole, trial):
+                internals.stop_optimize(whole)
             self._sessions.get(whole).end(whole, trial)
         finally:
             self._base_sampler.after_trial(study, trial, state, values)
+
+
+def _is_asked_to_stop(study: Study, trial: FrozenTrial) -> bool:
+    """Whether somebody has asked the study's workers to stop since a trial began."""
+    asked = read_stop(study.user_attrs)
+    began = trial.datetime_start
+    return asked is not None and began is not None and began.timestamp() <= asked
 
 
 def _check(settings: Settings) -> None:

@@ -25,6 +25,7 @@ ROOMS = [
     {"_reply"},
     {"_prompt"},
     {"_proposing"},
+    {"_page"},
     {"_console", "_sampler", "evaluate", "testing", "visualization"},
     {"callbacks", "dashboard"},
     {"cli", "optimize"},

@@ -192,6 +192,12 @@ def is_stopping(study: Study) -> bool:
     return bool(study._stop_flag)
 
 
+def stop_optimize(study: Study) -> None:
+    """Stop the study after its running trials; outside of ``optimize`` nothing happens."""
+    if study._thread_local.in_optimize_loop:
+        study.stop()
+
+
 def end_optimize(study: Study, error: Exception) -> None:
     """Stop the study, and have ``optimize`` raise this error when its running trials have ended.
 

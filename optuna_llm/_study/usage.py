@@ -158,34 +158,37 @@ def read_trial_costs(trials: Sequence[FrozenTrial]) -> list[TrialCost]:
     The retry of a stale trial has a copy of its attributes, the cost included, which is counted
     once.
     """
-    costs = []
-    by_number = {trial.number: trial for trial in trials}
-    for trial in trials:
-        provenance = stored.read_provenance(trial)
-        if provenance.usage is None:
-            continue
-        failed = internals.read_failed_trial(trial)
-        first = None if failed is None else by_number.get(failed)
-        if first is not None and provenance.usage == stored.read_provenance(first).usage:
-            continue
-        costs += _split_costs(trial.number, provenance)
-    return costs
+    return [cost for trial in trials for cost in read_trial_cost(trial, trials)]
 
 
-def _split_costs(number: int, provenance: stored.Provenance) -> list[TrialCost]:
-    """The cost of a trial's proposal, and of the models that were asked for it in vain."""
+def read_trial_cost(trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> list[TrialCost]:
+    """What one trial among all of its study has cost, by who was asked for it."""
+    provenance = stored.read_provenance(trial)
+    if provenance.usage is None:
+        return []
+    failed = internals.read_failed_trial(trial)
+    first = None if failed is None else _find(trials, failed)
+    if first is not None and provenance.usage == stored.read_provenance(first).usage:
+        return []
     source = provenance.source or "none"
     costs = [
         TrialCost(
-            number, source, attempt.proposer or "unclaimed", attempt.model or "", attempt.usage
+            trial.number, source, tried.proposer or "unclaimed", tried.model or "", tried.usage
         )
-        for attempt in provenance.attempts
+        for tried in provenance.attempts
     ]
     own = subtract_attempts(provenance.usage, provenance.attempts)
     if own is not None:
         model, proposer = provenance.model or "", provenance.proposer or "none"
-        costs.append(TrialCost(number, source, proposer, model, own))
+        costs.append(TrialCost(trial.number, source, proposer, model, own))
     return costs
+
+
+def _find(trials: Sequence[FrozenTrial], number: int) -> FrozenTrial | None:
+    """The trial of a number, among all of a study or some of them."""
+    if number < len(trials) and trials[number].number == number:
+        return trials[number]
+    return next((trial for trial in trials if trial.number == number), None)
 
 
 def price(cost: TrialCost, prices: Prices | Mapping[str, Prices] | None) -> float:

@@ -41,6 +41,11 @@ def join_note(parts: Iterable[str]) -> str:
     return "\n\n".join([_BEGIN, *parts, _END])
 
 
+def add_paragraph(note: str, paragraph: str) -> str:
+    """A note of this package with one more paragraph at its beginning."""
+    return f"{_BEGIN}\n\n{paragraph}{note.removeprefix(_BEGIN)}"
+
+
 def is_own(note: str) -> bool:
     """Whether a note, or the beginning of one, was written by this package."""
     return note.startswith(_BEGIN)

@@ -189,8 +189,6 @@ STUDYS: list[dict[str, Any]] = [
     {"llm:task": 5},
     {"llm:cases": 5},
     {"llm:cases": {"0": 5, "one": "a", "1": "\x1b[1m"}},
-    {"llm:validation": 5},
-    {"llm:validation": {"cases": 1, "trials": [1, None]}},
     {"llm:task": {"task": "x"}},
     {"llm:text:other": "python"},
     {"llm:text:other": {"description": 5}},
