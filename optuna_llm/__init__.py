@@ -14,6 +14,7 @@ from optuna_llm._errors import ModelSetupError
 from optuna_llm._errors import NeverAnsweredError
 from optuna_llm._errors import ReplyError
 from optuna_llm._images import Image
+from optuna_llm._proposing.credit import Candidate
 from optuna_llm._records import CaseResult
 from optuna_llm._records import Completion
 from optuna_llm._records import Message
@@ -21,6 +22,7 @@ from optuna_llm._records import TrialRecord
 from optuna_llm._records import Usage
 from optuna_llm._sampler import LLMSampler
 from optuna_llm._study.facts import describe_study
+from optuna_llm._study.turns import Turn
 from optuna_llm._text import explain_failures
 from optuna_llm._text import get_texts
 from optuna_llm._text import report_case
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
 __version__ = "0.2.0"
 
 __all__ = [
+    "Candidate",
     "CaseResult",
     "ChatModel",
     "CommandModel",
@@ -59,6 +62,7 @@ __all__ = [
     "ReplyError",
     "StudyUsage",
     "TrialRecord",
+    "Turn",
     "Usage",
     "describe_study",
     "explain_failures",

@@ -95,6 +95,10 @@ class Usage:
     def __add__(self, other: Usage) -> Usage:
         return Usage(**{name: value + getattr(other, name) for name, value in vars(self).items()})
 
+    def __sub__(self, other: Usage) -> Usage:
+        left = {name: value - getattr(other, name) for name, value in vars(self).items()}
+        return Usage(**{name: max(0, value) for name, value in left.items()})
+
 
 @dataclass(frozen=True)
 class Completion:
@@ -273,13 +277,32 @@ class Pass:
 
 
 @dataclass(frozen=True)
+class Attempt:
+    """What it cost to ask a model for a trial whose values it did not decide.
+
+    Attributes:
+        proposer: The model's configured name; empty where a call was cancelled.
+        result: Whether it failed, saw nothing to gain, or had a proposal that was not used.
+        usage: The cost.
+        model: The model's name, as its server reports it.
+    """
+
+    proposer: str
+    result: Literal["failed", "passed", "unused"]
+    usage: Usage = field(default_factory=Usage)
+    model: str | None = None
+
+
+@dataclass(frozen=True)
 class Outcome:
     """What came of asking a proposer for a trial's values, in one call to a model or in several.
 
     Attributes:
         result: The proposal, or why there is none.
         source: Who decided the values.
-        usage: What all calls for it cost.
+        usage: What all calls for it cost, those of ``attempts`` aside.
+        proposer: The proposer's name: a model's as it is configured, or ``"base"``.
+        attempts: What was asked before in vain.
         messages: What was sent last; empty where no model was asked.
         completion: The last reply; None if there was none.
         model: The model's name, as its server reports it.
@@ -293,6 +316,8 @@ class Outcome:
     result: Proposal | Pass | LLMError
     source: Source = "model"
     usage: Usage = field(default_factory=Usage)
+    proposer: str | None = None
+    attempts: Sequence[Attempt] = ()
     messages: Sequence[Message] = ()
     completion: Completion | None = None
     model: str | None = None
@@ -301,6 +326,19 @@ class Outcome:
     error: str = ""
     others: Sequence[Proposal] = ()
     insights: Sequence[str] = ()
+
+    @property
+    def total_usage(self) -> Usage:
+        """What all calls cost, those in vain included."""
+        return sum((attempt.usage for attempt in self.attempts), self.usage)
+
+    def list_attempts(self) -> tuple[Attempt, ...]:
+        """All that was asked in vain, this proposer included."""
+        is_pass, is_used = isinstance(self.result, Pass), isinstance(self.result, Proposal)
+        result: Literal["failed", "passed", "unused"]
+        result = "passed" if is_pass else "unused" if is_used else "failed"
+        own = Attempt(self.proposer or "", result, self.usage, self.model)
+        return (*self.attempts, own)
 
     def find_parent(self) -> int | None:
         """Number of the trial that the proposed texts come from; None without texts."""
@@ -324,7 +362,7 @@ class Outcome:
         return [
             replace(self, others=()),
             *(
-                replace(self, result=other, usage=Usage(), insights=(), others=())
+                replace(self, result=other, usage=Usage(), attempts=(), insights=(), others=())
                 for other in self.others
             ),
         ]

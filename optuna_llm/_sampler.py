@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from collections.abc import Sequence
 import os
 from pathlib import Path
@@ -31,6 +32,8 @@ from optuna_llm._prompt.templates import SYSTEM_TEMPLATE
 from optuna_llm._prompt.templates import Templates
 from optuna_llm._prompt.templates import USER_TEMPLATE
 from optuna_llm._proposing.base import BaseProposer
+from optuna_llm._proposing.credit import choose_by_credit
+from optuna_llm._proposing.credit import ProposerPolicy
 from optuna_llm._proposing.edits import Edits
 from optuna_llm._proposing.form import Structured
 from optuna_llm._proposing.log import LOG_VARIABLE
@@ -42,8 +45,9 @@ from optuna_llm._study import internals
 from optuna_llm._study.declarations import check_task
 from optuna_llm._study.declarations import find_declared_here
 from optuna_llm._study.declarations import read_stop
-from optuna_llm.models import ModelLike
-from optuna_llm.models import resolve_model
+from optuna_llm._study.usage import Prices
+from optuna_llm.models import ModelsLike
+from optuna_llm.models import resolve_models
 from optuna_llm.models._chat import takes_schema
 
 
@@ -88,9 +92,17 @@ class LLMSampler(BaseSampler):
         model: A :class:`ChatModel`, a function ``messages -> str`` or a name: ``"offline"`` is
             :class:`OfflineModel`, ``"litellm/…"`` a :class:`LiteLLMModel`, any other an
             :class:`OpenAIModel`. None is the name in the environment variable
-            ``OPTUNA_LLM_MODEL``.
-        base_sampler: Decides numbers where the model does not;
-            :class:`~optuna.samplers.TPESampler` by default.
+            ``OPTUNA_LLM_MODEL``. Several models in a list, or as a mapping from names of your
+            own, share the trials; where one fails, the next is asked.
+        proposers: Decides who proposes a trial, and who is asked next where that fails; called
+            with the finished trials (:class:`Turn`), the candidates (:class:`Candidate`) and
+            draws that belong to the trial, it returns names of candidates, the first to be asked
+            first. By default models share by what they have gained for their cost, and the base
+            sampler gets trials once they gain little and as long as it does better.
+        prices: The models' prices, as for :func:`usage`, or by the names above.
+        base_sampler: Decides numbers where no model does;
+            :class:`~optuna.samplers.TPESampler` by default. In a study with texts it varies the
+            numbers of the best trial and keeps its texts.
         seed: Makes what is drawn here repeatable: by the default base sampler, by the stand-in
             model if it is given by name, and which trials' texts the next one is made of.
         max_prompt_tokens: Size of the messages of one call together, a token counted as 4
@@ -105,7 +117,7 @@ class LLMSampler(BaseSampler):
         proposals_per_call: How many proposals a reply is to hold, for the next trials of this
             process. They share the cost of the prompt, and the later ones are based on older
             results.
-        max_concurrent_calls: How many calls to the model may be in flight at once; None for any
+        max_concurrent_calls: How many calls to each model may be in flight at once; None for any
             number.
         edits: Whether the model may answer with changes to a trial's text in place of a whole
             one: ``"auto"`` for texts of more than 1,500 characters, as long as it is good at it;
@@ -148,7 +160,9 @@ class LLMSampler(BaseSampler):
         self,
         task: str = "",
         *,
-        model: ModelLike = None,
+        model: ModelsLike = None,
+        proposers: ProposerPolicy = choose_by_credit,
+        prices: Prices | Mapping[str, Prices] | None = None,
         base_sampler: BaseSampler | None = None,
         seed: int | None = None,
         max_prompt_tokens: int | None = None,
@@ -175,7 +189,9 @@ class LLMSampler(BaseSampler):
         log_file = log_file or os.environ.get(LOG_VARIABLE) or None
         settings = Settings(
             task=check_task(task),
-            model=resolve_model(model, seed),
+            models=resolve_models(model, seed),
+            proposers=proposers,
+            prices=prices,
             seed=random.SystemRandom().getrandbits(32) if seed is None else seed,
             templates=Templates(system_template, user_template),
             history=history,
@@ -304,8 +320,11 @@ def _check(settings: Settings) -> None:
         raise ValueError(
             f"parents must be one of {', '.join(known)}, or a function: {settings.parents!r}."
         )
-    if settings.structured == "always" and not takes_schema(settings.model):
-        raise ValueError(
-            'structured="always" needs a model that takes a JSON schema, by a keyword `schema` of '
-            f"its complete(): {settings.model!r} has none."
-        )
+    if not callable(settings.proposers):
+        raise TypeError(f"proposers must be a function: {settings.proposers!r}.")
+    for model in settings.models.values():
+        if settings.structured == "always" and not takes_schema(model):
+            raise ValueError(
+                'structured="always" needs a model that takes a JSON schema, by a keyword '
+                f"`schema` of its complete(): {model!r} has none."
+            )

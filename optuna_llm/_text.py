@@ -37,6 +37,7 @@ from optuna_llm._study.cases import check_case
 from optuna_llm._study.cases import name_cases
 from optuna_llm._study.cases import store_case
 from optuna_llm._study.declarations import declare_text
+from optuna_llm._study.sizes import fit_attribute
 
 
 _Result = TypeVar("_Result")
@@ -160,7 +161,7 @@ def report_feedback(
     """
     if not isinstance(feedback, str):
         raise TypeError(f"Feedback must be a string: {feedback!r}.")
-    trial.set_user_attr(stored.FEEDBACK, stored.fit_attribute(feedback))
+    trial.set_user_attr(stored.FEEDBACK, fit_attribute(feedback))
     if images is not None and isinstance(trial, Trial):
         _store_images(trial, images)
 

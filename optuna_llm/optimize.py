@@ -33,7 +33,7 @@ from optuna_llm._text import RUNNING
 from optuna_llm._text import suggest_text
 from optuna_llm.callbacks import ConsoleCallback
 from optuna_llm.callbacks import TargetValueCallback
-from optuna_llm.models import ModelLike
+from optuna_llm.models import ModelsLike
 
 
 Scorer: TypeAlias = Callable[[str], "float | tuple[float, str]"]
@@ -71,7 +71,7 @@ def run(
     *,
     max_steps: int = 10,
     stop_score: float | None = None,
-    model: ModelLike = None,
+    model: ModelsLike = None,
     verbose: bool = True,
     language: str | None = None,
     system_template: str = SYSTEM_TEMPLATE,

@@ -11,3 +11,8 @@ from optuna.trial import FrozenTrial
 def told(trial: BaseTrial | FrozenTrial, name: str) -> Any:
     """A field of what is stored under ``llm:proposal``; None where it is not there."""
     return trial.user_attrs.get("llm:proposal", {}).get(name)
+
+
+def only_models(turns: object, candidates: Any, rng: object) -> list[str]:
+    """The rule without the base sampler, for what is to be seen of the model alone."""
+    return [candidate.name for candidate in candidates if candidate.is_model]

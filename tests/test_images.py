@@ -336,7 +336,7 @@ def test_a_sampler_with_a_store_survives_pickling(store: FileSystemArtifactStore
     sampler = pickle.loads(pickle.dumps(LLMSampler(model=model, artifact_store=store)))
     study = optuna.create_study(sampler=sampler, direction="maximize")
     study.optimize(draw, n_trials=2)
-    messages = sampler._sessions._settings.model.calls[0]
+    messages = sampler._sessions._settings.models["SeeingModel"].calls[0]
     assert [image.data for image in messages[1].images] == [make_png(0)]
     assert pickle.loads(pickle.dumps(messages)) == messages
 

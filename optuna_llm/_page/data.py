@@ -145,7 +145,7 @@ class PageData:
 
     def _describe_study(self, attributes: Mapping[str, Any]) -> dict[str, Any]:
         unclaimed = [
-            describe_cost(TrialCost(None, "unclaimed", model, spent), self._prices)
+            describe_cost([TrialCost(None, "unclaimed", "unclaimed", model, spent)], self._prices)
             for model, spent in read_unclaimed(attributes)
             if spent.calls
         ]

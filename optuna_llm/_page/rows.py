@@ -47,7 +47,7 @@ def make_row(
         prices: The prices of the models.
     """
     provenance = stored.read_provenance(trial)
-    cost = read_trial_cost(trial, trials)
+    costs = read_trial_cost(trial, trials)
     row = {
         "number": trial.number,
         "state": trial.state.name,
@@ -64,7 +64,7 @@ def make_row(
         "start": _seconds(trial.datetime_start),
         "end": _seconds(trial.datetime_complete),
         "violation": encode(float(sum(v for v in read_constraints(trial).values() if v > 0))),
-        **(describe_cost(cost, prices) if cost else {}),
+        **(describe_cost(costs, prices) if costs else {}),
     }
     return {name: value for name, value in row.items() if value not in (None, "", [], {})}
 
@@ -110,14 +110,16 @@ def matches(trial: FrozenTrial, words: Sequence[str], declared: Sequence[str]) -
     return all(word in content for word in words)
 
 
-def describe_cost(cost: TrialCost, prices: Prices | Mapping[str, Prices] | None) -> dict[str, Any]:
+def describe_cost(
+    costs: Sequence[TrialCost], prices: Prices | Mapping[str, Prices] | None
+) -> dict[str, Any]:
     """What proposals have cost: in tokens and seconds, and in money where the price is known."""
     money: float | None
     try:
-        money = price(cost, prices)
+        money = sum(price(cost, prices) for cost in costs)
     except (ImportError, ValueError):
         money = None
-    return {**_describe_usage(cost.usage), "cost": money}
+    return {**_describe_usage(sum((cost.usage for cost in costs), Usage())), "cost": money}
 
 
 def encode(value: object) -> Any:

@@ -12,11 +12,11 @@ from optuna_llm._errors import ReplyError
 from optuna_llm._logging import get_logger
 from optuna_llm._prompt.request import make_request
 from optuna_llm._prompt.request import Request
+from optuna_llm._proposing.choosing import ProposerChooser
 from optuna_llm._proposing.claims import check_new
 from optuna_llm._proposing.claims import ClaimRegistry
-from optuna_llm._proposing.images import ImageLoader
+from optuna_llm._proposing.panel import ModelPanel
 from optuna_llm._proposing.prefetch import Prefetcher
-from optuna_llm._proposing.protocol import Proposer
 from optuna_llm._proposing.settings import Settings
 from optuna_llm._records import Outcome
 from optuna_llm._records import Problem
@@ -32,14 +32,14 @@ _logger = get_logger(__name__)
 
 
 class AheadProposer:
-    """Has a proposer asked ahead, and gives trials what came of it; thread-safe.
+    """Has models asked ahead, and gives trials what came of it; thread-safe.
 
     Args:
         settings: The sampler's.
         store: The study's.
         claims: Keeps trials apart.
-        proposer: The model.
-        images: Adds images to requests.
+        panel: The models.
+        chooser: Decides which of them is asked.
     """
 
     def __init__(
@@ -47,16 +47,19 @@ class AheadProposer:
         settings: Settings,
         store: StudyStore,
         claims: ClaimRegistry,
-        proposer: Proposer,
-        images: ImageLoader,
+        panel: ModelPanel,
+        chooser: ProposerChooser,
     ) -> None:
         self._settings = settings
         self._store = store
         self._claims = claims
-        self._proposer = proposer
-        self._images = images
+        self._panel = panel
+        self._chooser = chooser
+        limit = settings.max_concurrent_calls
         self._prefetcher = Prefetcher(
-            settings.prefetch, settings.proposals_per_call, settings.max_concurrent_calls
+            settings.prefetch,
+            settings.proposals_per_call,
+            None if limit is None else limit * len(settings.models),
         )
 
     @property
@@ -117,8 +120,10 @@ class AheadProposer:
             proposals=proposals,
             parents=self._settings.parents,
         )
-        request = self._images.add(snapshot, request)
-        return self._proposer.propose(snapshot, request, self._accept)
+        # The model is chosen as of now. Whether the trial takes it or the base sampler is decided
+        # when it begins.
+        order = self._chooser.choose(snapshot, request.number, has_base=False)
+        return self._panel.propose(snapshot, request, self._accept, order)
 
     def _accept(self, outcome: Outcome, others: Sequence[Proposal]) -> None:
         """Refuse a proposal for a later trial that would be a duplicate, as far as is known."""

@@ -10,6 +10,8 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial
 
+from optuna_llm._proposing.choosing import find_leader
+from optuna_llm._proposing.credit import BASE
 from optuna_llm._records import Outcome
 from optuna_llm._records import ParamValue
 from optuna_llm._records import Proposal
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class BaseProposer:
-    """Proposes the base sampler's numbers for one trial, and no texts.
+    """Proposes the base sampler's numbers for one trial, with the texts of a leader.
 
     Args:
         sampler: The base sampler.
@@ -46,7 +48,13 @@ class BaseProposer:
 
     def propose(self, snapshot: StudySnapshot, request: Request, accept: Accept) -> Outcome:
         """The base sampler's values, duplicates included: it knows what repeats are good for."""
-        return Outcome(Proposal(self._sample(), {}), source="base")
+        leader = find_leader(snapshot, request.problem, request.number)
+        texts = {}
+        if leader is not None:
+            texts = {text.name: leader.texts[text.name] for text in request.problem.texts}
+        proposal = Proposal(self._sample(), texts)
+        parent = leader.number if leader is not None and texts else None
+        return Outcome(proposal, source="base", proposer=BASE, parent=parent)
 
     def _sample(self) -> dict[str, ParamValue]:
         own_space = self._sampler.infer_relative_search_space(self._study, self._trial)

@@ -25,6 +25,7 @@ from optuna_llm._prompt.request import Request
 from optuna_llm._prompt.schema import make_schema
 from optuna_llm._proposing.edits import EditPolicy
 from optuna_llm._proposing.form import FormPolicy
+from optuna_llm._proposing.images import ImageLoader
 from optuna_llm._proposing.log import CallLog
 from optuna_llm._proposing.protocol import Accept
 from optuna_llm._records import Completion
@@ -50,28 +51,34 @@ _NO_PASS = "a text is needed, and nobody else can write one: try something of an
 class ModelProposer:
     """Builds a prompt, asks the model, parses the reply, and sends back what cannot be used.
 
-    It starts no threads and knows no storage.
+    It starts no threads and knows no storage but that of images.
 
     Args:
+        name: The model's configured name.
         model: The model.
         builder: Builds the prompts.
         edits: Whether texts may be edited.
         form: The form of a reply, and how often one that cannot be used is sent back.
+        images: Adds images to requests.
         slots: Entered for each call, to bound how many are in flight.
         log: Gets each call.
     """
 
     def __init__(
         self,
+        name: str,
         model: ChatModel,
         builder: PromptBuilder,
         *,
         edits: EditPolicy,
         form: FormPolicy,
+        images: ImageLoader,
         slots: AbstractContextManager[object],
         log: CallLog,
     ) -> None:
+        self._name = name
         self._model = model
+        self._images = images
         self._builder = builder
         self._edits = edits
         self._form = form
@@ -84,13 +91,14 @@ class ModelProposer:
         spent = Usage()
         model = None
         refused = 0
-        request = self._choose_form(snapshot, request)
+        request = self._choose_form(snapshot, self._images.add(snapshot, request))
         while True:
             try:
                 prompt = self._builder.build(snapshot, request)
             except ValueError as error:
                 # No later prompt would fit either: the setup must be mended.
-                return Outcome(ModelSetupError(str(error)), usage=spent, model=model)
+                setup = ModelSetupError(str(error))
+                return Outcome(setup, usage=spent, proposer=self._name, model=model)
             outcome = self._call(snapshot, request, prompt, accept, spent)
             spent = outcome.usage
             model = outcome.model or model
@@ -122,6 +130,7 @@ class ModelProposer:
 
     def preview(self, snapshot: StudySnapshot, request: Request) -> Prompt:
         """What the next call would send, without a trace in later prompts."""
+        request = self._images.add(snapshot, request)
         return self._builder.preview(snapshot, self._choose_form(snapshot, request))
 
     def _choose_form(self, snapshot: StudySnapshot, request: Request) -> Request:
@@ -161,6 +170,7 @@ class ModelProposer:
         make_outcome = partial(
             Outcome,
             usage=spent + used,
+            proposer=self._name,
             messages=prompt.messages,
             completion=completion,
             model=None if completion is None else completion.model,

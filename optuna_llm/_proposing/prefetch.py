@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 from collections import deque
 from collections.abc import Callable
+from collections.abc import Iterable
 from collections.abc import Mapping
 from dataclasses import replace
 import threading
@@ -16,6 +17,7 @@ from optuna_llm._cancellation import Cancellation
 from optuna_llm._cancellation import current
 from optuna_llm._cancellation import start_thread
 from optuna_llm._logging import get_logger
+from optuna_llm._records import Attempt
 from optuna_llm._records import Outcome
 from optuna_llm._records import Proposal
 from optuna_llm._records import Usage
@@ -50,7 +52,7 @@ class Prefetcher:
         self._ready: deque[Outcome | BaseException] = deque()
         self._calls: dict[Cancellation, float] = {}
         self._n_waiting = 0
-        self._unpaid: dict[str, Usage] = {}
+        self._unpaid: list[Attempt] = []
         self._settled: Mapping[str, Usage] = {}
         self._trials: set[int] = set()
         self._idle: threading.Timer | None = None
@@ -95,14 +97,13 @@ class Prefetcher:
                 self._n_waiting -= 1
             if isinstance(outcome, BaseException):
                 raise outcome
-            unpaid = sum(self._unpaid.values(), Usage())
-            self._unpaid = {}
-            return replace(outcome, usage=outcome.usage + unpaid)
+            unpaid, self._unpaid = self._unpaid, []
+            return replace(outcome, attempts=(*outcome.attempts, *unpaid))
 
     def drop(self, outcome: Outcome) -> None:
         """Give back an outcome that cannot be used; the next one pays for it."""
         with self._changed:
-            self._add_unpaid(outcome.model, outcome.usage)
+            _merge(self._unpaid, outcome.list_attempts())
 
     def fill(self, ask: _Ask) -> None:
         """Ask for as many proposals as are to be ready."""
@@ -181,11 +182,14 @@ class Prefetcher:
         """The calls in flight, no longer ours, and what is unclaimed; with the lock held."""
         calls, self._calls = self._calls, {}
         for began in calls.values():
-            self._add_unpaid(None, Usage(calls=1, seconds=time.monotonic() - began))
-        unclaimed = dict(self._unpaid)
-        for outcome in self._ready:
-            if isinstance(outcome, Outcome):
-                _add(unclaimed, outcome.model, outcome.usage)
+            seconds = time.monotonic() - began
+            _merge(self._unpaid, [Attempt("", "unused", Usage(calls=1, seconds=seconds))])
+        ready = [outcome for outcome in self._ready if isinstance(outcome, Outcome)]
+        attempts = [attempt for outcome in ready for attempt in outcome.list_attempts()]
+        unclaimed: dict[str, Usage] = {}
+        for attempt in [*self._unpaid, *attempts]:
+            model = attempt.model or ""
+            unclaimed[model] = unclaimed.get(model, Usage()) + attempt.usage
         # A trial that waits makes new calls.
         self._changed.notify_all()
         return list(calls), unclaimed
@@ -224,14 +228,19 @@ class Prefetcher:
         error = outcome.result if isinstance(outcome, Outcome) else outcome
         _logger.warning("A proposal could not be made ahead: %s", error)
         if isinstance(outcome, Outcome):
-            self._add_unpaid(outcome.model, outcome.usage)
-
-    def _add_unpaid(self, model: str | None, usage: Usage) -> None:
-        _add(self._unpaid, model, usage)
+            _merge(self._unpaid, outcome.list_attempts())
 
 
-def _add(total: dict[str, Usage], model: str | None, usage: Usage) -> None:
-    total[model or ""] = total.get(model or "", Usage()) + usage
+def _merge(unpaid: list[Attempt], attempts: Iterable[Attempt]) -> None:
+    """Add what the next trial pays, to one entry where only the amount differs."""
+    for new in attempts:
+        for i, held in enumerate(unpaid):
+            if replace(held, usage=new.usage) == new:
+                unpaid[i] = replace(held, usage=held.usage + new.usage)
+                break
+        else:
+            if new.usage.calls:
+                unpaid.append(new)
 
 
 def _is_usable(outcome: Outcome | BaseException) -> bool:

@@ -13,19 +13,18 @@ from optuna.trial import FrozenTrial
 
 from optuna_llm._errors import ModelSetupError
 from optuna_llm._errors import NeverAnsweredError
+from optuna_llm._errors import ReplyError
 from optuna_llm._logging import get_logger
 from optuna_llm._prompt.builder import Prompt
-from optuna_llm._prompt.builder import PromptBuilder
 from optuna_llm._prompt.request import make_problem
 from optuna_llm._prompt.request import make_request
 from optuna_llm._prompt.request import Request
 from optuna_llm._proposing.ahead import AheadProposer
+from optuna_llm._proposing.choosing import can_vary
+from optuna_llm._proposing.choosing import ProposerChooser
 from optuna_llm._proposing.claims import ClaimRegistry
-from optuna_llm._proposing.edits import EditPolicy
-from optuna_llm._proposing.form import FormPolicy
-from optuna_llm._proposing.images import ImageLoader
-from optuna_llm._proposing.log import CallLog
-from optuna_llm._proposing.model import ModelProposer
+from optuna_llm._proposing.credit import BASE
+from optuna_llm._proposing.panel import ModelPanel
 from optuna_llm._proposing.protocol import Proposer
 from optuna_llm._proposing.settings import Settings
 from optuna_llm._records import Outcome
@@ -35,10 +34,8 @@ from optuna_llm._records import Problem
 from optuna_llm._records import Proposal
 from optuna_llm._study import attributes as stored
 from optuna_llm._study import internals
-from optuna_llm._study.artifacts import ImageReader
 from optuna_llm._study.snapshot import StudySnapshot
 from optuna_llm._study.store import StudyStore
-from optuna_llm.models._chat import takes_schema
 
 
 _logger = get_logger(__name__)
@@ -53,39 +50,24 @@ class StudySession:
     Args:
         study: The study.
         settings: The sampler's.
-        slots: Entered for each call to the model, in all studies of the sampler.
+        slots: For each model, what is entered for a call to it, in all studies of the sampler.
     """
 
     def __init__(
-        self, study: Study, settings: Settings, slots: AbstractContextManager[object]
+        self,
+        study: Study,
+        settings: Settings,
+        slots: Mapping[str, AbstractContextManager[object]],
     ) -> None:
         self._settings = settings
-        self._model = settings.model
-        self._adaptations: Mapping[str, str] = {}
         self._n_passes = 0
         self._knows_task = False
-        self._store = StudyStore(study, settings.task)
+        self._store = StudyStore(study, settings.task, settings.models)
         self._claims = ClaimRegistry(self._store)
-        self._images = ImageLoader(settings.model, ImageReader(settings.artifact_store))
-        self._proposer = ModelProposer(
-            settings.model,
-            PromptBuilder(
-                settings.templates,
-                settings.history,
-                settings.max_prompt_tokens,
-                insights=settings.insights,
-            ),
-            edits=EditPolicy(settings.edits),
-            form=FormPolicy(
-                settings.structured,
-                takes_schema=takes_schema(settings.model),
-                max_retries=settings.max_reply_retries,
-            ),
-            slots=slots,
-            log=CallLog(settings.log_file),
-        )
+        self._chooser = ProposerChooser(settings)
+        self._panel = ModelPanel(settings, slots)
         self._ahead = AheadProposer(
-            settings, self._store, self._claims, self._proposer, self._images
+            settings, self._store, self._claims, self._panel, self._chooser
         )
 
     def read_space(self, study: Study) -> Mapping[str, BaseDistribution]:
@@ -105,30 +87,59 @@ class StudySession:
             study: The study.
             trial: The trial that begins.
             space: Its number parameters.
-            base: Decides numbers where there is nothing to ask the model for, or no answer.
+            base: Decides numbers where there is nothing to ask a model for, or no answer, and
+                where that is more promising.
         """
         self._ahead.enter(trial)
         snapshot = self._look(study)
         request = self._make_request(snapshot, trial, space)
         texts = request.given
-        if _is_worth_asking(snapshot, request.problem):
-            outcome = self._ask(study, trial, snapshot, request)
-            if not isinstance(outcome.result, Proposal):
-                outcome = self._stand_in(snapshot, request, base, outcome)
-        else:
+        if not _is_worth_asking(snapshot, request.problem):
             outcome = base.propose(snapshot, request, _accept)
             if new := _find_new_texts(snapshot, trial.number):
                 outcome = replace(outcome, source="initial")
                 initial = {n: t.initial for n, t in snapshot.texts.items() if n in new}
                 texts = {**{n: t for n, t in initial.items() if t is not None}, **texts}
+        else:
+            has_base = can_vary(snapshot, request.problem, request.number)
+            order = self._chooser.choose(snapshot, request.number, has_base=has_base)
+            models = [name for name in order if name != BASE]
+            varied = None
+            if order[0] == BASE:
+                varied = self._ask_base(study, trial, snapshot, request, base)
+            outcome = varied or self._ask(study, trial, snapshot, request, models)
+            if not isinstance(outcome.result, Proposal):
+                outcome = self._stand_in(snapshot, request, base, outcome)
         if outcome.source != "model" or not isinstance(outcome.result, Proposal):
             self._store.record(study, trial, outcome, texts)
         return outcome
 
+    def _ask_base(
+        self,
+        study: Study,
+        trial: FrozenTrial,
+        snapshot: StudySnapshot,
+        request: Request,
+        base: Proposer,
+    ) -> Outcome | None:
+        """The base sampler's proposal that the trial has claimed; None if it was tried before."""
+        outcome = base.propose(snapshot, request, _accept)
+        try:
+            self._claims.claim(study, trial, outcome, request)
+        except ReplyError as error:
+            _logger.info("Trial %d: the base sampler repeats itself: %s", trial.number, error)
+            return None
+        return outcome
+
     def _ask(
-        self, study: Study, trial: FrozenTrial, snapshot: StudySnapshot, request: Request
+        self,
+        study: Study,
+        trial: FrozenTrial,
+        snapshot: StudySnapshot,
+        request: Request,
+        order: Sequence[str],
     ) -> Outcome:
-        """A proposal of the model that the trial has claimed, or why there is none."""
+        """A proposal of a model that the trial has claimed, or why there is none."""
         if not self._knows_task:
             self._knows_task = True
             if not snapshot.task:
@@ -143,10 +154,9 @@ class StudySession:
         try:
             outcome = self._ahead.take(study, trial, snapshot, request)
             if outcome is None:
-                request = self._images.add(snapshot, request)
-                outcome = self._proposer.propose(snapshot, request, claim)
+                outcome = self._panel.propose(snapshot, request, claim, order)
         finally:
-            self._record_adaptations(study)
+            self._panel.record_adaptations(study, self._store)
         if outcome.insights:
             self._store.record_insights(study, outcome.insights)
         return outcome
@@ -162,7 +172,9 @@ class StudySession:
                 _logger.warning("The model sees nothing left to gain: %s", result.reason)
             stand_in = base.propose(snapshot, request, _accept)
             passed = Proposal(_params(stand_in), {}, f"The model passed: {result.reason}")
-            return replace(stand_in, result=passed, usage=asked.usage, model=asked.model)
+            return replace(
+                stand_in, result=passed, attempts=asked.list_attempts(), model=asked.model
+            )
         # A server that has never answered may still come up: meanwhile numbers go on.
         is_final = isinstance(result, ModelSetupError) and not isinstance(
             result, NeverAnsweredError
@@ -174,7 +186,7 @@ class StudySession:
             base.propose(snapshot, request, _accept),
             source="fallback",
             error=str(result),
-            usage=asked.usage,
+            attempts=asked.list_attempts(),
             model=asked.model,
         )
 
@@ -206,7 +218,8 @@ class StudySession:
             taken=self._claims.taken,
             parents=self._settings.parents,
         )
-        return self._proposer.preview(snapshot, self._images.add(snapshot, request))
+        order = self._chooser.choose(snapshot, request.number, has_base=False)
+        return self._panel.preview(snapshot, request, order[0])
 
     def _look(self, study: Study) -> StudySnapshot:
         """The study as a trial finds it that begins."""
@@ -239,13 +252,6 @@ class StudySession:
             fixed=fixed,
             given=given,
         )
-
-    def _record_adaptations(self, study: Study) -> None:
-        adaptations: Mapping[str, str] = getattr(self._model, "adaptations", {})
-        if adaptations != self._adaptations:
-            self._adaptations = dict(adaptations)
-            name = str(getattr(self._model, "name", ""))
-            self._store.record_adaptations(study, name, adaptations)
 
 
 def _params(outcome: Outcome) -> Mapping[str, ParamValue]:

@@ -51,7 +51,10 @@ class Sessions:
     def reset(self) -> None:
         """Forget all sessions."""
         limit = self._settings.max_concurrent_calls
-        self._slots = nullcontext() if limit is None else threading.BoundedSemaphore(limit)
+        self._slots = {
+            name: nullcontext() if limit is None else threading.BoundedSemaphore(limit)
+            for name in self._settings.models
+        }
         self._sessions: WeakKeyDictionary[BaseStorage, dict[int, StudySession]]
         self._sessions = WeakKeyDictionary()
         self._lock = threading.Lock()

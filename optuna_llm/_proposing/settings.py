@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,8 +11,10 @@ from optuna_llm._prompt.choice import HistoryPolicy
 from optuna_llm._prompt.parents import ParentPolicy
 from optuna_llm._prompt.parents import ParentRule
 from optuna_llm._prompt.templates import Templates
+from optuna_llm._proposing.credit import ProposerPolicy
 from optuna_llm._proposing.edits import Edits
 from optuna_llm._proposing.form import Structured
+from optuna_llm._study.usage import Prices
 from optuna_llm.models import ChatModel
 
 
@@ -24,7 +27,9 @@ class Settings:
     """The arguments of :class:`LLMSampler` that proposers and prompts depend on."""
 
     task: str
-    model: ChatModel
+    models: Mapping[str, ChatModel]
+    proposers: ProposerPolicy
+    prices: Prices | Mapping[str, Prices] | None
     seed: int
     templates: Templates
     history: HistoryPolicy

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from collections.abc import Collection
 from collections.abc import Hashable
 from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import field
 import functools
@@ -24,8 +25,11 @@ from typing import TypeGuard
 from optuna_llm._images import MAX_IMAGES
 from optuna_llm._logging import get_logger
 from optuna_llm._quoting import shorten
+from optuna_llm._records import Attempt
 from optuna_llm._records import Source
 from optuna_llm._records import Usage
+from optuna_llm._study.attempts import read_attempts
+from optuna_llm._study.attempts import write_attempts
 from optuna_llm._study.checks import is_count
 from optuna_llm._study.checks import is_known_key
 from optuna_llm._study.checks import is_string
@@ -33,6 +37,9 @@ from optuna_llm._study.checks import read_usage
 from optuna_llm._study.checks import USAGE_FIELDS
 from optuna_llm._study.checks import warn_once
 from optuna_llm._study.checks import write_usage
+from optuna_llm._study.sizes import fit_attribute
+from optuna_llm._study.sizes import json_bytes
+from optuna_llm._study.sizes import MAX_BYTES
 
 
 _logger = get_logger(__name__)
@@ -46,9 +53,6 @@ CASES = "llm:cases"
 _RELATIVE = "llm:text:"
 _TRIAL_KEYS = (PROPOSAL, IMAGES, CASES)
 """The keys of a trial under our prefix, or what they begin with if they end in a colon."""
-
-MAX_BYTES = 60_000
-"""Size of one attribute at most, as ASCII JSON: MySQL's TEXT holds 65,535 bytes."""
 
 _MAX_RATIONALE = 2_000
 _MAX_ERROR = 1_500
@@ -79,12 +83,13 @@ class Provenance:
 
     Attributes:
         source: Who decided the values; None while nobody has.
-        proposer: The name of who proposed them, where one is known.
+        proposer: Who has: a model as it is configured, ``"base"``, or another name.
         rationale: The model's reason, in its words.
         parent: Number of the trial whose text the proposal was to start from, or has edited.
         second_parent: Number of a trial that it was to take over from beside it.
         model: The model's name, as its server reports it.
-        usage: What the proposal cost. Without calls, it came with the proposal of another trial.
+        usage: What it cost, attempts included. Without calls, it came with another trial's.
+        attempts: Which models were asked for it in vain.
         error: Why the model's proposal was not used.
         claim: Digest of the proposed values, by which workers find duplicates while they are
             being proposed.
@@ -98,6 +103,7 @@ class Provenance:
     second_parent: int | None = None
     model: str | None = None
     usage: Usage | None = None
+    attempts: Sequence[Attempt] = ()
     error: str = ""
     claim: str | None = None
     texts: Mapping[str, int] = field(default_factory=dict)
@@ -130,21 +136,6 @@ def _find_name_problem(name: object) -> str:
     if re.search(r'[<>"\x00-\x1f\x7f\ud800-\udfff]', name):
         return f'{name!r} contains a control character or one of < > ".'
     return ""
-
-
-def json_bytes(value: object) -> int:
-    """Length of the value as a storage writes it: JSON, ASCII only."""
-    return len(json.dumps(value))
-
-
-def fit_attribute(text: str) -> str:
-    """The text; its middle is left out where it is too long for one attribute."""
-    limit = MAX_BYTES
-    fitting = shorten(text, limit)
-    while (cost := json_bytes(fitting)) > MAX_BYTES:
-        limit = limit * MAX_BYTES // (cost + 1)
-        fitting = shorten(text, limit)
-    return fitting
 
 
 # Texts
@@ -270,6 +261,7 @@ def provenance_attributes(provenance: Provenance) -> dict[str, Any]:
         "claim": provenance.claim,
         "texts": dict(provenance.texts) or None,
         **write_usage(provenance.usage),
+        "attempts": write_attempts(provenance.attempts) or None,
         "error": shorten(provenance.error, _MAX_ERROR) or None,
         "rationale": shorten(provenance.rationale, _MAX_RATIONALE) or None,
     }
@@ -284,10 +276,12 @@ def read_provenance(trial: HasAttributes) -> Provenance:
     if not isinstance(stored, Mapping):
         _skip(trial, PROPOSAL)
         return Provenance()
-    known: dict[str, Any] = {"texts": _read_counts(trial)}
+    skip = functools.partial(_skip, trial, f"{PROPOSAL}: attempts")
+    attempts = read_attempts(stored.get("attempts"), skip)
+    known: dict[str, Any] = {"texts": _read_counts(trial), "attempts": attempts}
     usage: dict[str, Any] = {}
     for name, value in stored.items():
-        if value is None or name == "texts":
+        if value is None or name in ("texts", "attempts"):
             continue
         if name in USAGE_FIELDS:
             usage[name] = value

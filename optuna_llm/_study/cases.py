@@ -27,12 +27,12 @@ from optuna_llm._records import CaseResult
 from optuna_llm._study import internals
 from optuna_llm._study.attributes import CASES
 from optuna_llm._study.attributes import HasAttributes
-from optuna_llm._study.attributes import json_bytes
-from optuna_llm._study.attributes import MAX_BYTES
 from optuna_llm._study.checks import is_count
 from optuna_llm._study.checks import is_finite
 from optuna_llm._study.checks import warn_once
 from optuna_llm._study.declarations import CASE_NAMES
+from optuna_llm._study.sizes import json_bytes
+from optuna_llm._study.sizes import MAX_BYTES
 
 
 _logger = get_logger(__name__)

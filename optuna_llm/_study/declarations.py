@@ -17,14 +17,14 @@ from optuna_llm._quoting import shorten
 from optuna_llm._records import TextParameter
 from optuna_llm._records import Usage
 from optuna_llm._study.attributes import is_text_name
-from optuna_llm._study.attributes import json_bytes
-from optuna_llm._study.attributes import MAX_BYTES
 from optuna_llm._study.attributes import PREFIX
 from optuna_llm._study.checks import is_known_key
 from optuna_llm._study.checks import is_measure
 from optuna_llm._study.checks import read_usage
 from optuna_llm._study.checks import warn_once
 from optuna_llm._study.checks import write_usage
+from optuna_llm._study.sizes import json_bytes
+from optuna_llm._study.sizes import MAX_BYTES
 
 
 _logger = get_logger(__name__)

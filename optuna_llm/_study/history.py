@@ -37,6 +37,7 @@ from optuna_llm._study.sequences import Order
 from optuna_llm._study.sequences import Prefix
 from optuna_llm._study.snapshot import StudySnapshot
 from optuna_llm._study.snapshot import TrialIndex
+from optuna_llm._study.turns import TurnBook
 
 
 _N_LEADERS = 5
@@ -80,6 +81,7 @@ class History:
         self._gains: list[float] = []
         self._since_gain: list[TrialRecord] = []
         self._choices = ChoiceStatistics(self._directions)
+        self._turns = TurnBook(self._directions)
         self._cases = CaseTable(self._directions)
         self._noise = 0.0
 
@@ -155,6 +157,8 @@ class History:
             choices=self._choices,
             cases=self._cases,
             case_names=case_names,
+            turns=Prefix(self._turns.turns),
+            spent=self._turns.copy_spent(),
             # A later update gives the history's own index other running trials.
             _index=replace(self._index),
         )
@@ -198,6 +202,8 @@ class History:
         self._n_ended += 1
         self.learn_space(trial)
         record = make_record(trial, self._declared)
+        gain = self._note_gain(record) if record.state == TrialState.COMPLETE else 0.0
+        self._turns.add(record, stored.read_provenance(trial), gain)
         if not record.params and not record.texts:
             return  # It failed before it had values: there is nothing to learn from.
         identity = identify_record(record)
@@ -223,7 +229,6 @@ class History:
         self._cases.add(record)
         if record.state == TrialState.COMPLETE:
             self._complete.append(record)
-            self._note_gain(record)
             self._add_leader(record, identity)
 
     def _add_leader(self, record: TrialRecord, identity: Identity) -> None:
@@ -236,28 +241,37 @@ class History:
             record = replace(same[0], values=(mean,))
         self._best = merge_leader(self._best, record, self._directions, 2 * _N_LEADERS)
 
-    def _note_gain(self, record: TrialRecord) -> None:
-        """Learn what a complete trial has gained, before it is among the best."""
-        if len(self._directions) > 1:
-            return
+    def _note_gain(self, record: TrialRecord) -> float:
+        """Learn what a complete trial has gained, before it is among the best.
+
+        Returns:
+            By how much it is better than the best before it, 0 if by no more than noise; NaN if
+            it is better in a way that cannot be measured. Of several objectives 0.
+        """
+        if len(self._directions) > 1 or not (record.params or record.texts):
+            return 0.0
         if not self._best:
             self._index.steps.add(record.number)
-            return
+            return 0.0
         former, new = (to_costs(r, self._directions)[0] for r in (self._best[0], record))
         is_feasible = not record.violation and not self._best[0].violation
         # Rounding makes no gain.
         is_tie = math.isclose(former, new, rel_tol=_TIE)
         if is_tie and is_feasible:
-            return
-        if rank(record, self._directions)[:-1] < rank(self._best[0], self._directions)[:-1]:
+            return 0.0
+        is_step = rank(record, self._directions)[:-1] < rank(self._best[0], self._directions)[:-1]
+        if is_step:
             self._index.steps.add(record.number)
         if is_feasible and former - new > self._noise:
             # A new list, since snapshots keep the one that was.
             self._since_gain = []
             if math.isfinite(former - new):
                 self._gains.append(former - new)
-        elif record.source == "model" and not (is_feasible and abs(former - new) <= self._noise):
+                return former - new
+            return math.nan
+        if record.source == "model" and not (is_feasible and abs(former - new) <= self._noise):
             self._since_gain.append(record)
+        return math.nan if is_step and not is_feasible else 0.0
 
 
 class _RunningTrial:

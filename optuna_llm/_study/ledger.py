@@ -16,6 +16,7 @@ from optuna.trial import FrozenTrial
 from optuna_llm._records import Usage
 from optuna_llm._study import attributes as stored
 from optuna_llm._study import internals
+from optuna_llm._study.attempts import subtract_attempts
 from optuna_llm._study.declarations import read_unclaimed
 
 
@@ -26,12 +27,15 @@ class TrialCost:
     Attributes:
         trial: The trial's number; None for proposals that no trial has used.
         source: Who decided the trial's values; ``"none"`` if unknown.
+        proposer: The configured name of the model that was asked; ``"unclaimed"`` for proposals
+            that no trial has used, ``"none"`` if unknown.
         model: The model's name as its server reports it; empty if it reports none.
         usage: Tokens, calls and seconds.
     """
 
     trial: int | None
     source: str
+    proposer: str
     model: str
     usage: Usage
 
@@ -39,7 +43,7 @@ class TrialCost:
 def read_costs(study: Study) -> list[TrialCost]:
     """The cost of each proposal of a study, including those that no trial has used."""
     unclaimed = [
-        TrialCost(None, "unclaimed", model, spent)
+        TrialCost(None, "unclaimed", "unclaimed", model, spent)
         for model, spent in read_unclaimed(study.user_attrs)
         if spent.calls
     ]
@@ -50,32 +54,41 @@ def read_costs(study: Study) -> list[TrialCost]:
 def read_trial_costs(trials: Sequence[FrozenTrial]) -> list[TrialCost]:
     """The cost of each trial whose proposal has arrived, even if in the call for another trial."""
     by_number = {trial.number: trial for trial in trials}
-    costs = (_read_cost(trial, by_number) for trial in trials)
-    return [cost for cost in costs if cost is not None]
+    return [cost for trial in trials for cost in _read_costs(trial, by_number)]
 
 
-def read_trial_cost(trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> TrialCost | None:
-    """The cost of one trial among all of its study; None where it has none of its own."""
+def read_trial_cost(trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> list[TrialCost]:
+    """What one trial among all of its study has cost, by who was asked for it."""
     failed = internals.read_failed_trial(trial)
     is_known = failed is not None and 0 <= failed < len(trials)
-    return _read_cost(trial, {failed: trials[failed]} if failed is not None and is_known else {})
+    return _read_costs(trial, {failed: trials[failed]} if failed is not None and is_known else {})
 
 
-def _read_cost(trial: FrozenTrial, by_number: Mapping[int, FrozenTrial]) -> TrialCost | None:
-    """The cost of a trial's proposal; None where it has cost nothing yet.
+def _read_costs(trial: FrozenTrial, by_number: Mapping[int, FrozenTrial]) -> list[TrialCost]:
+    """What a trial's proposal has cost, by who was asked for it; nothing while it is unknown.
 
     The retry of a stale trial has a copy of its attributes, the cost included, which is counted
     once.
     """
     provenance = stored.read_provenance(trial)
     if provenance.usage is None:
-        return None
+        return []
     failed = internals.read_failed_trial(trial)
     first = None if failed is None else by_number.get(failed)
     if first is not None and provenance.usage == stored.read_provenance(first).usage:
-        return None
+        return []
     source = provenance.source or "none"
-    return TrialCost(trial.number, source, provenance.model or "", provenance.usage)
+    costs = [
+        TrialCost(
+            trial.number, source, tried.proposer or "unclaimed", tried.model or "", tried.usage
+        )
+        for tried in provenance.attempts
+    ]
+    own = subtract_attempts(provenance.usage, provenance.attempts)
+    if own is not None:
+        model, proposer = provenance.model or "", provenance.proposer or "none"
+        costs.append(TrialCost(trial.number, source, proposer, model, own))
+    return costs
 
 
 class _Ledger:
@@ -101,12 +114,11 @@ class _Ledger:
             first = {n: trials[n] for n in retried if n is not None and 0 <= n < len(trials)}
             running: list[TrialCost] = []
             for number, trial in sorted(by_number.items()):
-                cost = _read_cost(trial, first)
+                costs = _read_costs(trial, first)
                 is_finished = trial.state.is_finished()
                 if is_finished:
                     self._open.remove(number)
-                if cost is not None:
-                    (self._settled if is_finished else running).append(cost)
+                (self._settled if is_finished else running).extend(costs)
             return self._settled + running
 
 

@@ -24,6 +24,8 @@ from optuna_llm._study.identity import identify_record
 from optuna_llm._study.identity import Identity
 from optuna_llm._study.identity import make_claim
 from optuna_llm._study.sequences import Finished
+from optuna_llm._study.turns import Spending
+from optuna_llm._study.turns import Turn
 
 
 @dataclass
@@ -90,6 +92,8 @@ class StudySnapshot:
         choices: What came of each choice of the categorical parameters.
         cases: What trials have reached in each case.
         case_names: Names of cases, by number.
+        turns: What each finished trial tells of its proposer, in order of completion.
+        spent: What the proposals of each proposer have cost.
     """
 
     task: str
@@ -115,6 +119,8 @@ class StudySnapshot:
     choices: ChoiceStatistics = field(repr=False)
     cases: CaseTable = field(repr=False)
     case_names: Mapping[int, str] = field(repr=False)
+    turns: Sequence[Turn] = field(repr=False)
+    spent: Mapping[str, Spending] = field(repr=False)
     _index: TrialIndex = field(repr=False)
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import replace
@@ -43,12 +44,14 @@ class StudyStore:
     Args:
         study: The study.
         task: What it is about; empty for what the study holds.
+        models: The configured names of the models that propose here.
     """
 
-    def __init__(self, study: Study, task: str = "") -> None:
+    def __init__(self, study: Study, task: str = "", models: Collection[str] = ()) -> None:
         self._objectives = name_objectives(study)
         self._history = History(self._objectives)
         self._task = task
+        self._models = models
         self._texts: Mapping[str, TextParameter] | None = None
         self._facts = StudyFacts()
         self._insights: Sequence[str] = ()
@@ -114,24 +117,29 @@ class StudyStore:
         result = outcome.result
         error = outcome.error or (str(result) if isinstance(result, LLMError) else "")
         known = stored.read_provenance(trial)
-        source: Source | None = outcome.source if isinstance(result, Proposal) else None
+        is_used = isinstance(result, Proposal)
+        source: Source | None = outcome.source if is_used else None
+        proposer = outcome.proposer if source in ("model", "base", "fallback") else None
         rationale = result.rationale if isinstance(result, Proposal) else ""
         parent = outcome.find_parent()
+        usage = outcome.total_usage
         if internals.read_fixed_params(trial) is not None:
             # Of an enqueued or a retried trial, who decided its values, and why.
             source = known.source or "user"
+            proposer = known.proposer
             rationale = known.rationale or rationale
             parent = parent if known.parent is None else known.parent
         # A text that the trial has been given as an attribute may be in pieces of any size.
         new = {name: text for name, text in texts.items() if name not in trial.user_attrs}
         provenance = stored.Provenance(
             source=source,
-            proposer=known.proposer,
+            proposer=proposer,
             rationale=rationale,
             parent=parent,
             second_parent=outcome.find_second_parent(),
             model=outcome.model,
-            usage=outcome.usage if outcome.usage.calls or outcome.source == "model" else None,
+            usage=usage if usage.calls or outcome.source == "model" else None,
+            attempts=outcome.attempts if is_used else outcome.list_attempts(),
             error=error,
             claim=claim or known.claim,
             texts={**known.texts, **stored.count_pieces(new)},
@@ -166,9 +174,11 @@ class StudyStore:
             self._latest = replace(self._latest, space=self._history.space)
 
     def _tell_model(self, study: Study, model: str) -> None:
-        """Say if other models than this one have proposed the trials so far."""
-        earlier = {stored.read_provenance(t).model for t in internals.read_trials(study)} - {None}
-        if earlier and model not in earlier:
+        """Say if only models that are not at work here have proposed the trials so far."""
+        trials = [stored.read_provenance(t) for t in internals.read_trials(study)]
+        earlier = {provenance.model for provenance in trials} - {None}
+        is_known = any(provenance.proposer in self._models for provenance in trials)
+        if earlier and model not in earlier and not is_known:
             _logger.warning(
                 "Earlier trials were proposed by %s; %s is shown them and proposes from now on.",
                 ", ".join(sorted(one_line(name) for name in earlier if name)),

@@ -51,12 +51,14 @@ class StudyUsage(Usage):
         by_source: The part of each source of trials. Trials that failed without a proposal have
             the source ``"none"``. The source ``"unclaimed"`` stands for calls whose proposals no
             trial has used: they were cancelled, or made ahead for trials that never began.
+        by_proposer: The part of each model, by its configured name; ``"unclaimed"`` is the same.
         by_model: The part of each model, by the name that its server reports; ``""`` if it
             reports none.
     """
 
     cost: float | None = None
     by_source: Mapping[str, StudyUsage] = field(default_factory=dict)
+    by_proposer: Mapping[str, StudyUsage] = field(default_factory=dict)
     by_model: Mapping[str, StudyUsage] = field(default_factory=dict)
 
     def __str__(self) -> str:
@@ -78,6 +80,8 @@ class StudyUsage(Usage):
         header = ["", "calls", "prompt tokens", "cached", "completion tokens", "seconds", "cost"]
         parts = [("total", self)]
         parts += [(f"source {one_line(name)}", part) for name, part in self.by_source.items()]
+        if len(self.by_proposer.keys() - {"none", "unclaimed"}) > 1:
+            parts += [(f"proposer {one_line(n)}", part) for n, part in self.by_proposer.items()]
         parts += [
             (f"model {one_line(name) or '(unnamed)'}", part)
             for name, part in self.by_model.items()
@@ -103,20 +107,15 @@ def usage(study: Study, prices: Prices | Mapping[str, Prices] | None = None) -> 
         prices: The model's prices, or those of several models by name. By default, they are
             looked up in genai-prices, in US dollars, if it is installed.
     """
-    costs: dict[tuple[str, str], list[TrialCost]] = {}
+    costs: dict[tuple[str, str, str], list[TrialCost]] = {}
     for cost in read_costs(study):
-        costs.setdefault((cost.source, cost.model), []).append(cost)
+        costs.setdefault((cost.source, cost.proposer, cost.model), []).append(cost)
     parts = [(key, _add_up(some), _sum_prices(some, prices)) for key, some in costs.items()]
     return replace(
         _join(parts),
-        by_source={
-            name: _join([part for part in parts if part[0][0] == name])
-            for name in sorted({source for source, _ in costs})
-        },
-        by_model={
-            name: _join([part for part in parts if part[0][1] == name])
-            for name in sorted({model for _, model in costs})
-        },
+        by_source=_group(parts, 0),
+        by_proposer=_group(parts, 1),
+        by_model=_group(parts, 2),
     )
 
 
@@ -184,3 +183,11 @@ def _join(parts: Sequence[tuple[object, Usage, float | None]]) -> StudyUsage:
     total = sum((spent for _, spent, _ in parts), Usage())
     known = [cost for _, _, cost in parts if cost is not None]
     return StudyUsage(**vars(total), cost=sum(known) if len(known) == len(parts) else None)
+
+
+def _group(
+    parts: Sequence[tuple[tuple[str, str, str], Usage, float | None]], index: int
+) -> dict[str, StudyUsage]:
+    """The parts joined by one of the names that they are known by."""
+    names = sorted({key[index] for key, _, _ in parts})
+    return {name: _join([part for part in parts if part[0][index] == name]) for name in names}

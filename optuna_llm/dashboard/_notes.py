@@ -59,8 +59,8 @@ def is_complete(note: str) -> bool:
 def describe_origin(trial: FrozenTrial) -> Iterator[str]:
     """Who decided the trial's values, and which trial they were derived from."""
     provenance = read_provenance(trial)
-    if provenance.source == "model" and provenance.model:
-        yield f"proposed by {escape(provenance.model, 100)}"
+    if provenance.source == "model" and (provenance.model or provenance.proposer):
+        yield f"proposed by {_name_model(provenance)}"
     elif provenance.source == "user" and provenance.proposer:
         yield f"proposed by {escape(provenance.proposer, 100)}"
     elif provenance.source is not None:
@@ -76,6 +76,14 @@ def describe_parents(provenance: Provenance) -> str:
     if provenance.second_parent is None:
         return f"from trial {provenance.parent}"
     return f"from trials {provenance.parent} and {provenance.second_parent}"
+
+
+def _name_model(provenance: Provenance) -> str:
+    """A model by both of its names, unless one tells of the other."""
+    own, served = provenance.proposer or "", provenance.model or ""
+    if not own or served.startswith(own):
+        return escape(served, 100)
+    return f"{escape(own, 100)} ({escape(served, 100)})" if served else escape(own, 100)
 
 
 def describe_result(trial: FrozenTrial, progress: Progress) -> str:

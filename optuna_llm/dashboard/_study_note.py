@@ -13,6 +13,7 @@ from optuna_llm._quoting import clean_text
 from optuna_llm._quoting import shorten
 from optuna_llm._records import TextParameter
 from optuna_llm._records import TrialRecord
+from optuna_llm._study.attributes import read_provenance
 from optuna_llm._study.attributes import read_source
 from optuna_llm._study.distributions import describe_distribution
 from optuna_llm._study.distributions import write_number
@@ -198,6 +199,7 @@ def _describe_usage(progress: Progress, spent: StudyUsage) -> Iterator[str]:
             "*Unclaimed: calls whose proposals no trial has used, such as those in flight or made "
             "ahead when the study ended.*"
         )
+    yield from _describe_proposers(progress, spent)
     if spent.by_model:
         models = [
             [escape(name, 100) if name else "*unnamed*", *_write_usage(part)]
@@ -206,6 +208,28 @@ def _describe_usage(progress: Progress, spent: StudyUsage) -> Iterator[str]:
         yield table(["model", *_USAGE_HEADER], models)
     if spent.cost is None and spent.prompt_tokens:
         yield "*The cost is unknown for lack of a model's price: pass it as `prices=`.*"
+
+
+def _describe_proposers(progress: Progress, spent: StudyUsage) -> Iterator[str]:
+    """A table of what each has proposed and gained, where several models do."""
+    if len(spent.by_proposer.keys() - {"none", "unclaimed"}) < 2:
+        return
+    proposers = {t.number: read_provenance(t).proposer or "none" for t in progress.finished}
+    n_trials = Counter(proposers.values())
+    n_gains = Counter(proposers[record.number] for record in progress.improvements)
+    nothing = StudyUsage(cost=0.0)
+    yield table(
+        ["proposer", "trials:", "new bests:", *_USAGE_HEADER],
+        [
+            [
+                escape(name, 100),
+                str(n_trials[name]),
+                str(n_gains[name]),
+                *_write_usage(spent.by_proposer.get(name, nothing)),
+            ]
+            for name in sorted(n_trials.keys() | spent.by_proposer.keys())[:_MAX_LISTED]
+        ],
+    )
 
 
 def _write_usage(usage: StudyUsage) -> list[str]:

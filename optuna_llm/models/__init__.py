@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 from optuna_llm.models._chat import ChatModel
 from optuna_llm.models._chat import FunctionModel
 from optuna_llm.models._resolve import ModelLike
+from optuna_llm.models._resolve import ModelsLike
 from optuna_llm.models._resolve import resolve_model
+from optuna_llm.models._resolve import resolve_models
 
 
 if TYPE_CHECKING:
@@ -25,10 +27,12 @@ __all__ = [
     "FunctionModel",
     "LiteLLMModel",
     "ModelLike",
+    "ModelsLike",
     "OfflineModel",
     "OpenAIModel",
     "ReplayModel",
     "resolve_model",
+    "resolve_models",
 ]
 
 # Imported when they are asked for, since a study needs one of them at most.

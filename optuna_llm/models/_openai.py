@@ -62,7 +62,9 @@ class OpenAIModel(ServedModel):
             10 seconds in all, and later calls try once, until it does.
         **parameters: Further arguments of ``chat.completions.create``, such as
             ``temperature=1.0``, or any other that the server knows; ``extra_headers`` and
-            ``extra_query`` are sent as such.
+            ``extra_query`` are sent as such. ``temperature`` and ``reasoning_effort`` may be
+            sequences, such as ``temperature=[0.5, 1.0]``: the proposals for trials take turns in
+            them, by the trial's number.
 
     Raises:
         ValueError: If no key is known where one is needed, or an argument cannot be right.

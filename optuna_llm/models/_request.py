@@ -24,6 +24,12 @@ from optuna_llm.models._faults import SYSTEM
 
 Api: TypeAlias = Literal["chat", "responses"]
 
+TAKES_TURNS = ("temperature", "reasoning_effort")
+"""Parameters that may be sequences of values, which proposals take turns in."""
+
+_NESTED_TURNS = ("reasoning", "effort")
+"""Where the Responses API has the second of them."""
+
 # Arguments of the client's that are no parameters of the model.
 _TRANSPORT = ("extra_headers", "extra_query")
 # Names that differ between the two APIs; a dot leads into an object.
@@ -277,6 +283,23 @@ def make_form(
         "chat", {**given, **extra}, transport, stream=stream, has_cache_key=has_cache_key
     )
     return form if api != "responses" else form.use_responses()
+
+
+def take_turn(form: RequestForm, turn: int) -> RequestForm:
+    """The form with one value of each sequence, the next for the next turn."""
+    outer, inner = _NESTED_TURNS
+    parameters = {
+        name: _pick(value, turn) if name in TAKES_TURNS else value
+        for name, value in form.parameters.items()
+    }
+    nested = parameters.get(outer)
+    if isinstance(nested, Mapping) and inner in nested:
+        parameters[outer] = {**nested, inner: _pick(nested[inner], turn)}
+    return form if parameters == form.parameters else replace(form, parameters=parameters)
+
+
+def _pick(value: Any, turn: int) -> Any:
+    return value[turn % len(value)] if isinstance(value, list | tuple) and value else value
 
 
 def _write_input(text: str, images: Sequence[Image]) -> list[dict[str, Any]]:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import replace
+import itertools
 import logging
 import random
 import time
@@ -22,6 +23,7 @@ from optuna_llm._logging import get_logger
 from optuna_llm._records import Completion
 from optuna_llm._records import Message
 from optuna_llm._secrets import is_public_header
+from optuna_llm.models._circumstances import find_circumstances
 from optuna_llm.models._deadline import CancelledError
 from optuna_llm.models._faults import IMAGES
 from optuna_llm.models._faults import MovedError
@@ -29,6 +31,8 @@ from optuna_llm.models._faults import RejectedError
 from optuna_llm.models._faults import TransientError
 from optuna_llm.models._faults import UnreachableError
 from optuna_llm.models._request import RequestForm
+from optuna_llm.models._request import take_turn
+from optuna_llm.models._request import TAKES_TURNS
 from optuna_llm.models._window import PromptWindow
 
 
@@ -67,6 +71,7 @@ class ServedModel(ABC):
         self._window = PromptWindow()
         self._has_answered = False
         self._failed_at: float | None = None
+        self._turns = itertools.count()
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name!r})"
@@ -79,7 +84,7 @@ class ServedModel(ABC):
             "_form": self._form.without_secrets(),
             "_lost": self._lost + lost,
         }
-        for name in ("_window", "_has_answered", "_failed_at"):
+        for name in ("_window", "_has_answered", "_failed_at", "_turns"):
             del state[name]
         return state
 
@@ -129,10 +134,11 @@ class ServedModel(ABC):
             )
         began = time.monotonic()
         pauses = _growing_pauses()
+        turn = self._find_turn()
         while True:
             form = self._form
             try:
-                completion = self._try_shorter(form, messages, schema)
+                completion = self._try_shorter(take_turn(form, turn), messages, schema)
             except RejectedError as error:
                 self._adapt(form, error)
             except MovedError as error:
@@ -191,6 +197,11 @@ class ServedModel(ABC):
         """Send the next request to where the server is now."""
         raise ModelSetupError(str(error)) from None
 
+    def _find_turn(self) -> int:
+        """Which of several values of a parameter is due: by the trial, else by the call."""
+        turn = find_circumstances().turn
+        return next(self._turns) if turn is None else turn
+
     def _wait(self, error: TransientError, pause: float, began: float) -> None:
         """Wait before the next try, or raise the error if there is to be none."""
         if time.monotonic() + pause > began + self._find_patience(error, began):
@@ -209,14 +220,15 @@ class ServedModel(ABC):
 
     def _find_patience(self, error: TransientError, began: float) -> float:
         """Seconds from the call's begin on for which it may be repeated."""
+        patience = min(self._patience, find_circumstances().patience)
         if not self._is_missing(error):
-            return self._patience
+            return patience
         if self._failed_at is None:
             self._failed_at = time.monotonic()
             # Shown whatever the verbosity: nothing else would say why the study stands still.
             loud = max(logging.ERROR, _logger.getEffectiveLevel())
             _logger.log(loud, "%s It has not answered yet.", error)
-        return min(self._patience, self._failed_at + _FIRST_PATIENCE - began)
+        return min(patience, self._failed_at + _FIRST_PATIENCE - began)
 
 
 def check_arguments(
@@ -234,6 +246,9 @@ def check_arguments(
     if not patience >= 0:
         raise ValueError(f"patience must be 0 seconds or more: {patience!r}.")
     taken = [parameter for parameter in _OURS if parameter in parameters]
+    for parameter in TAKES_TURNS:
+        if isinstance(parameters.get(parameter), list | tuple) and not parameters[parameter]:
+            raise ValueError(f"{parameter} must be a value or a sequence of at least one.")
     if taken:
         raise ValueError(f"{taken[0]!r} is set by optuna_llm and cannot be a parameter.")
 

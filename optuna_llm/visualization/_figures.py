@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -32,7 +33,7 @@ _COLORS = {
 }
 _BEST_COLOR = "#d62728"
 _EDGE_COLOR = "#c7c7c7"
-_OTHER_COLOR = "#17becf"
+_OTHER_COLORS = ("#1f77b4", "#17becf", "#e377c2", "#8c564b", "#bcbd22")
 _MAX_NAME = 80
 
 
@@ -82,14 +83,17 @@ def draw_usage(
 ) -> go.Figure:
     """The figure of :func:`plot_usage`."""
     go = import_plotly()
-    costs = {cost.trial: cost for cost in spent if cost.trial is not None}
-    has_tokens = any(cost.usage.prompt_tokens for cost in costs.values())
-    amounts = {
-        n: c.usage.prompt_tokens + c.usage.completion_tokens if has_tokens else c.usage.calls
-        for n, c in costs.items()
-    }
+    costs = [cost for cost in spent if cost.trial is not None]
+    has_tokens = any(cost.usage.prompt_tokens for cost in costs)
+    amounts = _add_up(
+        (
+            c.trial,
+            c.usage.prompt_tokens + c.usage.completion_tokens if has_tokens else c.usage.calls,
+        )
+        for c in costs
+    )
     try:
-        money = {n: price(cost, prices) for n, cost in costs.items()}
+        money = _add_up((cost.trial, price(cost, prices)) for cost in costs)
     except (ImportError, ValueError):
         money = {}
     unit = "Tokens sent and received" if has_tokens else "Calls"
@@ -102,6 +106,15 @@ def draw_usage(
         # Without a title of its own, which would overlap with that of the figure.
         figure.update_layout(xaxis2={"overlaying": "x", "side": "top"})
     return _add_layout(figure, "Best value by cost" if with_best else "Values by cost", unit, name)
+
+
+def _add_up(amounts: Iterable[tuple[int | None, float]]) -> dict[int, float]:
+    """The sum for each trial, of which several proposers may have had a part."""
+    sums: dict[int, float] = {}
+    for trial, amount in amounts:
+        if trial is not None:
+            sums[trial] = sums.get(trial, 0) + amount
+    return sums
 
 
 def _draw_spending(
@@ -138,6 +151,8 @@ def _draw_points(go: Any, points: Sequence[Point]) -> Iterator[Any]:
     """A trace for each source, in the order of the legend."""
     order = list(_COLORS)
     present = {point.source for point in points}
+    others = sorted(present - _COLORS.keys())
+    colors = _COLORS | {n: _OTHER_COLORS[i % len(_OTHER_COLORS)] for i, n in enumerate(others)}
     for source in sorted(present, key=lambda s: (s not in order, s in order and order.index(s))):
         shown = [point for point in points if point.source == source]
         labels = [point.hover for point in shown]
@@ -146,7 +161,7 @@ def _draw_points(go: Any, points: Sequence[Point]) -> Iterator[Any]:
             y=[point.value for point in shown],
             name=escape_html(source),
             mode="markers",
-            marker={"color": _COLORS.get(source, _OTHER_COLOR)},
+            marker={"color": colors[source]},
             text=labels if any(labels) else None,
             hovertemplate="%{text}<br>%{y}<extra></extra>"
             if any(labels)

@@ -18,6 +18,7 @@ from optuna.trial import TrialState
 from optuna_llm._logging import get_logger
 from optuna_llm._quoting import clean_text
 from optuna_llm._quoting import shorten
+from optuna_llm._study.attributes import Provenance
 from optuna_llm._study.attributes import read_provenance
 from optuna_llm._study.internals import read_constraints
 from optuna_llm._study.progress import Progress
@@ -38,7 +39,8 @@ class Point:
     Attributes:
         number: The trial's number.
         value: Its objective value, or what the target returns for it.
-        source: Who decided its values; ``"none"`` if unknown.
+        source: Who decided its values; ``"none"`` if unknown. Where several models have
+            proposed, the name of the model.
         parent: Number of the trial that its texts were derived from.
         second_parent: Number of the trial that it was to take over from.
         is_improvement: Whether it was the best trial when it completed.
@@ -81,6 +83,9 @@ def read_points(progress: Progress, target: Target | None) -> list[Point]:
             "The study has several objectives: choose what to plot, "
             "such as target=lambda trial: trial.values[0]."
         )
+    proposers = {
+        p.proposer for p in map(read_provenance, progress.trials.values()) if _is_by_model(p)
+    }
     improvements = {record.number for record in progress.improvements}
     best = {record.number for record in progress.best[:1]}
     sign = 1 if progress.objectives[0][1] == StudyDirection.MAXIMIZE else -1
@@ -100,7 +105,7 @@ def read_points(progress: Progress, target: Target | None) -> list[Point]:
             Point(
                 number=number,
                 value=float(value),
-                source=provenance.source or "none",
+                source=_name_source(provenance, several=len(proposers) > 1),
                 parent=provenance.parent,
                 second_parent=provenance.second_parent,
                 is_improvement=number in improvements,
@@ -143,3 +148,14 @@ def find_lineage(points: Sequence[Point]) -> list[Point]:
 def escape_html(text: str) -> str:
     """The text as plotly shows it verbatim. Plotly does not decode escaped quotes."""
     return html.escape(clean_text(text), quote=False)
+
+
+def _is_by_model(provenance: Provenance) -> bool:
+    return provenance.source == "model" and provenance.proposer is not None
+
+
+def _name_source(provenance: Provenance, *, several: bool) -> str:
+    """Who decided a trial's values; of several models which one."""
+    if several and _is_by_model(provenance):
+        return provenance.proposer or ""
+    return provenance.source or "none"

@@ -102,7 +102,8 @@ def test_the_note_on_a_proposal_has_its_rationale_and_its_changes(study: optuna.
     before = get_texts(study.trials[parent])["code"].splitlines()[1]
     note = trial_note(study, 3).split("\n\n")
     assert note[1:3] == [
-        f"**3**, the best when it completed, proposed by gpt\\-x, from trial {parent}",
+        "**3**, the best when it completed, proposed by ScriptedModel (gpt\\-x), "
+        f"from trial {parent}",
         "> Try a \\= 3\\.",
     ]
     assert re.fullmatch(r"x \d\\\.\d+ → \*\*3\\\.0\*\*", note[3])
@@ -122,7 +123,7 @@ def test_the_notes_on_initial_and_failed_trials_say_so(study: optuna.Study) -> N
     start, failed, lost = (trial_note(study, number) for number in (0, 2, 4))
     assert "**0.5**, initial text\n\n**code**\n\n```python\n" + START in start
     assert "diff" not in start
-    assert "**Failed**, proposed by gpt\\-x" in failed
+    assert "**Failed**, proposed by ScriptedModel (gpt\\-x)" in failed
     assert "ValueError: oops is no name" in failed
     assert "**The model's proposal was not used:** down" in lost
 
@@ -134,7 +135,7 @@ def test_the_note_on_a_study_covers_task_progress_cost_and_continuation(
     note = get_note(study)
     assert "## Task\n\nMake \\*f\\* good\\.\n\n1\\. Be quick\\.\n\nObjective:" in note
     assert "Objective: maximize value" in note
-    assert "Trial 3: **3**, proposed by gpt\\-x, from trial" in note
+    assert "Trial 3: **3**, proposed by ScriptedModel (gpt\\-x), from trial" in note
     assert "```python\n" + START.replace("1", "3") + "```" in note
     assert "| 1 | 1 | 0 | model | Try a \\= 2\\. |" in note
     assert "- x: float from 0\\.0 to 10\\.0" in note

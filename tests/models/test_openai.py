@@ -16,6 +16,7 @@ from typing import Any
 import openai
 import optuna
 from optuna.trial import TrialState
+from provenance import only_models
 from provenance import told
 import pytest
 from pytest_httpserver import HTTPServer
@@ -79,7 +80,8 @@ def test_a_mixed_study_runs_against_a_server_and_sends_what_is_needed_only(
         return x * x + float(suggest_text(trial, "code", "12.5")) + (kind != "a")
 
     server.expect_request(PATH, method="POST").respond_with_handler(answer)
-    study = optuna.create_study(sampler=LLMSampler("Go down.", model=connect(server), seed=0))
+    sampler = LLMSampler("Go down.", model=connect(server), seed=0, proposers=only_models)
+    study = optuna.create_study(sampler=sampler)
     study.optimize(objective, n_trials=20)
     assert [t.state for t in study.trials] == [TrialState.COMPLETE] * 20
     assert [told(t, "source") for t in study.trials] == ["initial"] + ["model"] * 19

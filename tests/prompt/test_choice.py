@@ -12,6 +12,7 @@ from typing import Any
 import optuna
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
+from provenance import only_models
 from provenance import told
 import pytest
 
@@ -104,7 +105,8 @@ def run(
 ) -> ScriptedModel:
     steps = iter(values)
     model = ScriptedModel(lambda _: write_reply({"x": next(steps)}, rationale="An idea."))
-    study = optuna.create_study(direction=direction, sampler=LLMSampler(model=model, seed=0))
+    sampler = LLMSampler(model=model, seed=0, proposers=only_models)
+    study = optuna.create_study(direction=direction, sampler=sampler)
     describe_study(study, **facts)
     study.enqueue_trial({"x": values[0]})
     next(steps)

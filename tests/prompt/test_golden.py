@@ -16,6 +16,7 @@ from typing import Any
 from images import make_png
 import optuna
 from optuna.artifacts import FileSystemArtifactStore
+from provenance import only_models
 from provenance import told
 import pytest
 from test_prompt import make_study as make_mixed_study
@@ -37,7 +38,9 @@ GOLDEN = Path(__file__).parent / "golden"
 
 
 def make_study(model: ScriptedModel, task: str, **arguments: Any) -> optuna.Study:
-    return optuna.create_study(sampler=LLMSampler(task, model=model, seed=1), **arguments)
+    return optuna.create_study(
+        sampler=LLMSampler(task, model=model, seed=1, proposers=only_models), **arguments
+    )
 
 
 def ask_mixed() -> ScriptedModel:

@@ -9,6 +9,7 @@ import json
 from typing import Any
 
 import optuna
+from provenance import only_models
 from provenance import told
 import pytest
 
@@ -135,7 +136,7 @@ def test_a_model_that_was_never_usable_is_asked_less_and_less_and_one_warning_sa
 ) -> None:
     model = ScriptedModel(lambda messages: "no")
     n_calls = []
-    study = optuna.create_study(sampler=LLMSampler(model=model))
+    study = optuna.create_study(sampler=LLMSampler(model=model, proposers=only_models))
     for _ in range(12):
         study.optimize(numbers, n_trials=1)
         n_calls.append(len(model.calls))
@@ -160,7 +161,7 @@ def test_the_warning_names_structured_output_where_it_was_turned_off(
 def test_a_model_that_was_usable_once_is_always_asked_again() -> None:
     replies = [write_reply({"x": 0.5}), *["no"] * 60]
     model = ScriptedModel(replies)
-    run(model, n_trials=22)
+    run(model, n_trials=22, proposers=only_models)
     assert len(model.calls) == 61
 
 

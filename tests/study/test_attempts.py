@@ -1,0 +1,110 @@
+"""What a trial stores of the models that were asked for it in vain."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+import optuna
+from optuna.distributions import FloatDistribution
+from optuna.trial import create_trial
+import pytest
+
+from optuna_llm import Prices
+from optuna_llm import Usage
+from optuna_llm import usage
+from optuna_llm._records import Attempt
+from optuna_llm._study import attributes as stored
+from optuna_llm._study import checks
+from optuna_llm._study.attempts import subtract_attempts
+from optuna_llm._study.store import StudyStore
+
+
+ATTEMPTS = (
+    Attempt("big", "failed", Usage(prompt_tokens=100, calls=3, seconds=2.0), "big-2026"),
+    Attempt("small", "passed", Usage(calls=1)),
+    Attempt("", "unused", Usage(calls=1)),
+)
+TOTAL = Usage(prompt_tokens=150, calls=7, seconds=3.0)
+
+
+@pytest.fixture(autouse=True)
+def _warn_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checks, "_warned", set())
+
+
+def add(study: optuna.Study, proposal: Any, value: float = 1.0) -> None:
+    study.add_trial(
+        create_trial(
+            params={"x": value},
+            distributions={"x": FloatDistribution(-10, 10)},
+            value=value,
+            user_attrs={stored.PROPOSAL: proposal},
+        )
+    )
+
+
+def write(provenance: stored.Provenance) -> Any:
+    return stored.provenance_attributes(provenance)[stored.PROPOSAL]
+
+
+def test_attempts_are_read_as_they_were_written() -> None:
+    study = optuna.create_study()
+    provenance = stored.Provenance("model", "other", usage=TOTAL, attempts=ATTEMPTS)
+    add(study, write(provenance))
+    found = stored.read_provenance(study.trials[0])
+    assert found == provenance
+    assert subtract_attempts(found.usage, found.attempts) == Usage(
+        prompt_tokens=50, calls=2, seconds=1.0
+    )
+
+
+def test_a_cost_is_that_of_who_was_asked_and_sums_stay_what_they_were() -> None:
+    study = optuna.create_study()
+    add(study, write(stored.Provenance("model", "other", usage=TOTAL, attempts=ATTEMPTS)))
+    spent = usage(study, {"big-2026": Prices(2, 2), "": Prices(1, 1)})
+    assert {n: part.calls for n, part in spent.by_proposer.items()} == {
+        "big": 3,
+        "small": 1,
+        "unclaimed": 1,
+        "other": 2,
+    }
+    assert (spent.calls, spent.prompt_tokens) == (7, 150)
+    assert spent.cost == pytest.approx((100 * 2 + 50) / 1e6)
+    assert "proposer big" in str(spent)
+
+
+def test_turns_tell_standing_gain_and_who_failed() -> None:
+    study = optuna.create_study()
+    add(study, {"source": "base", "proposer": "base"}, 5)
+    add(study, {"source": "model", "proposer": "big"}, 3)
+    add(study, write(stored.Provenance("base", "base", usage=TOTAL, attempts=ATTEMPTS)), 4)
+    add(study, {"source": "user"}, 1)
+    turns = StudyStore(study).snapshot(study).turns
+    assert [turn.proposer for turn in turns] == ["base", "big", "base", None]
+    assert [turn.standing for turn in turns] == [0, 0, 0.5, 0]
+    assert [turn.gain for turn in turns] == [0, 2, 0, 2]
+    assert (turns[2].failed, turns[2].passed) == (("big",), ("small",))
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["proposer", "result", "model", "calls", "seconds"]), inner, max_size=4
+        )
+    ),
+    max_leaves=8,
+)
+
+
+@given(json_values)
+def test_readers_survive_anything_in_the_place_of_attempts(value: Any) -> None:
+    study = optuna.create_study()
+    add(study, {"source": "model", "proposer": "a", "calls": 1, "seconds": 1, "attempts": value})
+    found = stored.read_provenance(study.trials[0])
+    assert all(a.result in ("failed", "passed", "unused") for a in found.attempts)
+    assert usage(study).calls >= 0
+    assert len(StudyStore(study).snapshot(study).turns) == 1
