@@ -14,6 +14,7 @@ from optuna_llm.models._chat import WAYS_OUT
 
 
 ModelLike: TypeAlias = ChatModel | Callable[[Sequence[Message]], str] | str | None
+"""What names a model: the model, a function, a name, or None for what the environment says."""
 
 _LITELLM = "litellm/"
 
