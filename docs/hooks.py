@@ -1,7 +1,7 @@
 """What building the site needs besides mkdocs.yml, which names this file.
 
-The pages are written to be read on GitHub, and the docstrings for Sphinx, as Optuna's are. Both are
-translated here.
+The pages are written to be read on GitHub, and the docstrings for Sphinx, as Optuna's are. Both
+are translated here.
 """
 
 from __future__ import annotations
