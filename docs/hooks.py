@@ -22,6 +22,7 @@ ROOT = Path(__file__).parents[1]
 PICTURES = "tests/pictures"
 
 _OUTSIDE = re.compile(r"\]\(\.\./((?!\.\.)[^)#]+)\)")
+_PAGE = re.compile(r'href="([\w-]+)\.md(?=["#])')
 _CODE_BLOCK = re.compile(r"^( *)\.\. code-block:: (\w+)\n\n((?:\1 +.*\n|\n)+)", re.MULTILINE)
 _ROLE = re.compile(r":(?:attr|class|func|meth):`~?(?:[\w.]+\.)?(\w+)`")
 
@@ -46,6 +47,11 @@ def on_page_markdown(markdown: str, *, page: Any, config: MkDocsConfig, **_: Any
         return f"]({config.repo_url}/{kind}/main/{link[1]})"
 
     return _OUTSIDE.sub(replace, markdown)
+
+
+def on_page_content(html: str, *, page: Any, **_: Any) -> str:
+    """Make a notebook's links to other pages lead to them; mkdocs sees to those of Markdown."""
+    return _PAGE.sub(r'href="../\1/', html) if page.file.src_uri.endswith(".ipynb") else html
 
 
 class MarkdownDocstrings(Extension):
