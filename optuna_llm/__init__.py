@@ -14,6 +14,7 @@ from optuna_llm._errors import ModelSetupError
 from optuna_llm._errors import NeverAnsweredError
 from optuna_llm._errors import ReplyError
 from optuna_llm._images import Image
+from optuna_llm._records import CaseResult
 from optuna_llm._records import Completion
 from optuna_llm._records import Message
 from optuna_llm._records import TrialRecord
@@ -22,6 +23,7 @@ from optuna_llm._sampler import LLMSampler
 from optuna_llm._study.facts import describe_study
 from optuna_llm._text import explain_failures
 from optuna_llm._text import get_texts
+from optuna_llm._text import report_case
 from optuna_llm._text import report_feedback
 from optuna_llm._text import suggest_text
 from optuna_llm.models import ChatModel
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
 __version__ = "0.2.0"
 
 __all__ = [
+    "CaseResult",
     "ChatModel",
     "CommandModel",
     "Completion",
@@ -61,6 +64,7 @@ __all__ = [
     "explain_failures",
     "get_texts",
     "propose",
+    "report_case",
     "report_feedback",
     "suggest_text",
     "usage",

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from collections.abc import Iterator
 import contextlib
+from contextvars import Context
 from contextvars import ContextVar
+import functools
 import threading
 
 
@@ -61,13 +63,19 @@ def current() -> Cancellation:
     return _CURRENT.get() or Cancellation()
 
 
-def start_thread(target: Callable[[], None]) -> Cancellation:
-    """Run a function in a thread that can be called off and that no process waits for."""
+def start_thread(target: Callable[[], None], context: Context | None = None) -> Cancellation:
+    """Run a function in a thread that can be called off and that no process waits for.
+
+    Args:
+        target: The function.
+        context: The context that it runs in; None for an empty one.
+    """
     cancellation = Cancellation()
 
     def run() -> None:
         _CURRENT.set(cancellation)
         target()
 
-    threading.Thread(target=run, name="optuna_llm.ahead", daemon=True).start()
+    wanted = run if context is None else functools.partial(context.run, run)
+    threading.Thread(target=wanted, name="optuna_llm.background", daemon=True).start()
     return cancellation

@@ -178,6 +178,19 @@ class Problem:
         }
 
 
+@dataclass(frozen=True)
+class CaseResult:
+    """What the evaluator found in one case.
+
+    Attributes:
+        score: The case's share in the objective, in the same direction.
+        words: What it said of it; empty for nothing.
+    """
+
+    score: float
+    words: str = ""
+
+
 @dataclass(frozen=True, eq=False)
 class TrialRecord:
     """One trial, as the model is shown it. Compared by identity.
@@ -194,8 +207,14 @@ class TrialRecord:
         feedback: The evaluator's words.
         rationale: The model's own words on why it proposed the trial.
         parent: Number of the trial whose texts this one was derived from.
+        second_parent: Number of a trial that it was to take over from beside it.
         source: Who decided its values; None where nobody has said.
         images: Artifact ids of the images that the evaluator has handed over.
+        cases: Results of the cases that it was evaluated on, by the case's number; empty where
+            the objective is no mean over cases.
+        n_cases: How many cases it was to be evaluated on; None where nobody has said.
+        noise: Standard deviation of its value over repeated evaluations of the same values,
+            estimated from repeats of its cases; None without repeats.
     """
 
     number: int
@@ -208,8 +227,12 @@ class TrialRecord:
     feedback: str = ""
     rationale: str = ""
     parent: int | None = None
+    second_parent: int | None = None
     source: Source | None = None
     images: Sequence[str] = ()
+    cases: Mapping[int, CaseResult] = field(default_factory=dict)
+    n_cases: int | None = None
+    noise: float | None = None
 
     @property
     def violation(self) -> float:
@@ -261,6 +284,7 @@ class Outcome:
         completion: The last reply; None if there was none.
         model: The model's name, as its server reports it.
         parent: Number of the trial whose texts it was to start from.
+        second_parent: Number of a trial that it was to take over from beside it.
         error: Why the proposal of a model was not used, where another proposer stood in.
         others: Further proposals of the same reply.
         insights: What the model has learned from the trials so far, where it was asked.
@@ -273,6 +297,7 @@ class Outcome:
     completion: Completion | None = None
     model: str | None = None
     parent: int | None = None
+    second_parent: int | None = None
     error: str = ""
     others: Sequence[Proposal] = ()
     insights: Sequence[str] = ()
@@ -284,6 +309,15 @@ class Outcome:
         if self.result.repeats is not None:
             return self.result.repeats
         return self.parent if self.result.parent is None else self.result.parent
+
+    def find_second_parent(self) -> int | None:
+        """Number of the other trial that the model was shown to make the texts of."""
+        shown = (self.parent, self.second_parent)
+        parent = self.find_parent()
+        # If it edited the text of the second, the first stands beside it.
+        if parent is None or self.second_parent is None or parent not in shown:
+            return None
+        return shown[1 - shown.index(parent)]
 
     def split(self) -> list[Outcome]:
         """An outcome for each proposal; the first of them bears the whole cost."""

@@ -24,6 +24,8 @@ from optuna_llm._mistakes import refuse_model_as_task
 from optuna_llm._mistakes import refuse_unknown
 from optuna_llm._prompt.choice import choose_usual
 from optuna_llm._prompt.choice import HistoryPolicy
+from optuna_llm._prompt.parents import ParentPolicy
+from optuna_llm._prompt.parents import ParentRule
 from optuna_llm._prompt.templates import LEAST_PROMPT_TOKENS
 from optuna_llm._prompt.templates import SYSTEM_TEMPLATE
 from optuna_llm._prompt.templates import Templates
@@ -39,6 +41,7 @@ from optuna_llm._study import attributes as stored
 from optuna_llm._study import internals
 from optuna_llm._study.declarations import check_task
 from optuna_llm._study.declarations import find_declared_here
+from optuna_llm._study.declarations import read_stop
 from optuna_llm.models import ModelLike
 from optuna_llm.models import resolve_model
 from optuna_llm.models._chat import takes_schema
@@ -89,9 +92,7 @@ class LLMSampler(BaseSampler):
         base_sampler: Decides numbers where the model does not;
             :class:`~optuna.samplers.TPESampler` by default.
         seed: Makes what is drawn here repeatable: by the default base sampler, by the stand-in
-            model if it is given by name, and which trial's text the next one is to start from
-            (7 in 10 times the best; else another of the leading five or, 1 in 10 times, any
-            complete one; half as often the best after eight trials without gain).
+            model if it is given by name, and which trials' texts the next one is made of.
         max_prompt_tokens: Size of the messages of one call together, a token counted as 4
             characters; the text to start from always stands there whole. None is 16,000 and four
             times the longest text.
@@ -118,6 +119,15 @@ class LLMSampler(BaseSampler):
             fit; called with all finished trials and the study's directions, it returns them, the
             most useful first. By default in turn one of the best, of the latest, of the failed
             with feedback, and of each level of values.
+        parents: Which trials' texts the next one is made of. ``"best"`` starts 7 in 10 times from
+            the best, else from another of the leading five or, 1 in 10 times, from any complete
+            one; half as often from the best after eight trials without gain. ``"cases"``, where
+            the objective is a mean over cases (see :func:`report_case`), starts 19 in 20 times
+            from the best and shows beside it a second trial, the one that gains most in the cases
+            where the first is weak, as often as that has paid off so far. Without cases and
+            with several objectives it is the same as ``"best"``. A function of trials,
+            directions and a ``random.Random`` returns the trial to start from and at most one
+            other.
         system_template: The system message, with placeholders for what it is made of: any of
             ``{role}`` ``{task}`` ``{objectives}`` ``{numbers}`` ``{texts}`` ``{data}``, and
             ``{reply}``, the form of the answer, which must be there.
@@ -150,6 +160,7 @@ class LLMSampler(BaseSampler):
         structured: Structured = "auto",
         insights: bool = True,
         history: HistoryPolicy = choose_usual,
+        parents: ParentRule | ParentPolicy = "cases",
         system_template: str = SYSTEM_TEMPLATE,
         user_template: str = USER_TEMPLATE,
         log_file: str | os.PathLike[str] | None = None,
@@ -168,6 +179,7 @@ class LLMSampler(BaseSampler):
             seed=random.SystemRandom().getrandbits(32) if seed is None else seed,
             templates=Templates(system_template, user_template),
             history=history,
+            parents=parents,
             max_prompt_tokens=max_prompt_tokens,
             max_reply_retries=max_reply_retries,
             prefetch=prefetch,
@@ -246,9 +258,18 @@ class LLMSampler(BaseSampler):
     ) -> None:
         whole = internals.find_whole_study(study)
         try:
+            if _is_asked_to_stop(whole, trial):
+                internals.stop_optimize(whole)
             self._sessions.get(whole).end(whole, trial)
         finally:
             self._base_sampler.after_trial(study, trial, state, values)
+
+
+def _is_asked_to_stop(study: Study, trial: FrozenTrial) -> bool:
+    """Whether somebody has asked the study's workers to stop since a trial began."""
+    asked = read_stop(study.user_attrs)
+    began = trial.datetime_start
+    return asked is not None and began is not None and began.timestamp() <= asked
 
 
 def _check(settings: Settings) -> None:
@@ -278,6 +299,11 @@ def _check(settings: Settings) -> None:
         word, known = getattr(settings, name), get_args(words)
         if word not in known:
             raise ValueError(f"{name} must be one of {', '.join(known)}: {word!r}.")
+    known = get_args(ParentRule)
+    if not callable(settings.parents) and settings.parents not in known:
+        raise ValueError(
+            f"parents must be one of {', '.join(known)}, or a function: {settings.parents!r}."
+        )
     if settings.structured == "always" and not takes_schema(settings.model):
         raise ValueError(
             'structured="always" needs a model that takes a JSON schema, by a keyword `schema` of '

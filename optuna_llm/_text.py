@@ -27,11 +27,15 @@ from optuna_llm._errors import LLMError
 from optuna_llm._errors import ModelSetupError
 from optuna_llm._images import check_images
 from optuna_llm._quoting import shorten
+from optuna_llm._records import CaseResult
 from optuna_llm._records import Source
 from optuna_llm._records import TextParameter
 from optuna_llm._study import attributes as stored
 from optuna_llm._study import internals
 from optuna_llm._study.artifacts import upload_images
+from optuna_llm._study.cases import check_case
+from optuna_llm._study.cases import name_cases
+from optuna_llm._study.cases import store_case
 from optuna_llm._study.declarations import declare_text
 
 
@@ -161,6 +165,44 @@ def report_feedback(
         _store_images(trial, images)
 
 
+def report_case(
+    trial: BaseTrial, case: int, score: float, feedback: str = "", *, name: str | None = None
+) -> None:
+    """Report one case of a trial whose objective is a mean over cases: questions, folds, tests.
+
+    The model is told in which cases a trial gained and lost, and what was said of the worst. The
+    score is an intermediate value of the trial, with the case as its step, as
+    :class:`~optuna.pruners.WilcoxonPruner` wants it. A case that was reported before keeps its
+    score.
+
+    .. code-block:: python
+
+        for case, question in enumerate(QUESTIONS):
+            answer = ask(prompt, question)
+            report_case(trial, case, answer == EXPECTED[case], f"answered {answer}")
+
+    :func:`~optuna_llm.evaluate.evaluate_cases` does so for all cases, and writes less often.
+
+    Args:
+        trial: The running trial; nothing is reported of a trial of another kind.
+        case: The case's number, from 0, the same in all trials.
+        score: Its score, in the direction of the objective.
+        feedback: What was found in it; up to 1,000 characters are kept, and less where there are
+            many.
+        name: What the case is called, for the model and the dashboard.
+
+    Raises:
+        TypeError: If an argument has another type.
+        ValueError: If the case or its score is out of range, or a study of several objectives has
+            too many cases.
+    """
+    check_case(case, score, feedback)
+    if isinstance(trial, Trial):
+        if name is not None:
+            name_cases(trial.study, {case: name})
+        store_case(trial, case, CaseResult(float(score), feedback))
+
+
 def explain_failures(objective: Callable[[Trial], _Result]) -> Callable[[Trial], _Result]:
     """Wrap an objective so that the model reads why a trial failed.
 
@@ -197,7 +239,7 @@ def explain_failures(objective: Callable[[Trial], _Result]) -> Callable[[Trial],
         except (TrialPruned, LLMError):
             raise
         except Exception as error:
-            _add_feedback(trial, _describe(error))
+            add_feedback(trial, describe_error(error))
             raise
         return value
 
@@ -205,7 +247,8 @@ def explain_failures(objective: Callable[[Trial], _Result]) -> Callable[[Trial],
     return explained
 
 
-def _add_feedback(trial: Trial, words: str) -> None:
+def add_feedback(trial: BaseTrial, words: str) -> None:
+    """Add words to what the evaluator has said of a running trial."""
     report_feedback(trial, f"{stored.read_feedback(trial)}\n{words}".strip())
 
 
@@ -226,10 +269,10 @@ def _explain_value(trial: Trial, value: Any) -> None:
     except (TypeError, ValueError):
         pass
     wanted = "a number" if n_objectives == 1 else "a number per objective"
-    _add_feedback(trial, f"The objective returned {shorten(repr(value), 200)}, not {wanted}.")
+    add_feedback(trial, f"The objective returned {shorten(repr(value), 200)}, not {wanted}.")
 
 
-def _describe(error: Exception) -> str:
+def describe_error(error: Exception) -> str:
     """The traceback from the user's own first frame on, with short paths."""
     trace = error.__traceback__
     while trace is not None and trace.tb_frame.f_code.co_filename.startswith(_PACKAGE):

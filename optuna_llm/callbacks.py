@@ -20,11 +20,11 @@ from optuna_llm._study.internals import find_trial_id
 from optuna_llm._study.internals import read_constraints
 from optuna_llm._study.internals import read_heartbeat_interval
 from optuna_llm._study.internals import record_heartbeat
+from optuna_llm._study.ledger import read_costs
+from optuna_llm._study.ledger import TrialCost
 from optuna_llm._study.usage import import_genai_prices
 from optuna_llm._study.usage import price
 from optuna_llm._study.usage import Prices
-from optuna_llm._study.usage import read_costs
-from optuna_llm._study.usage import TrialCost
 
 
 _logger = get_logger(__name__)

@@ -25,6 +25,7 @@ ROOMS = [
     {"_reply"},
     {"_prompt"},
     {"_proposing"},
+    {"_page"},
     {"_console", "_sampler", "evaluate", "testing", "visualization"},
     {"callbacks", "dashboard"},
     {"cli", "optimize"},
@@ -105,7 +106,7 @@ def test_modules_of_a_package_do_not_import_from_its_init() -> None:
         ),
         ("litellm", {"models._litellm"}),
         ("optuna_dashboard", {"dashboard._annotate", "dashboard._server"}),
-        ("plotly", {"visualization._figures", "visualization._plots"}),
+        ("plotly", {"visualization._cases", "visualization._figures", "visualization._plots"}),
     ],
 )
 def test_what_is_slow_to_import_is_known_to_few(package: str, users: set[str]) -> None:

@@ -6,9 +6,11 @@ from typing import Any
 from wsgiref.util import setup_testing_defaults
 
 
-def fetch(app: Any, path: str, host: str | None = "localhost") -> tuple[str, str]:
+def fetch(
+    app: Any, path: str, host: str | None = "localhost", *, query: str = ""
+) -> tuple[str, str]:
     """Status and body of the application's answer to a GET request."""
-    environ: dict[str, Any] = {"PATH_INFO": path, "REQUEST_METHOD": "GET"}
+    environ: dict[str, Any] = {"PATH_INFO": path, "REQUEST_METHOD": "GET", "QUERY_STRING": query}
     setup_testing_defaults(environ)
     environ["HTTP_HOST"] = host
     if host is None:

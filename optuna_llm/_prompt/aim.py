@@ -1,10 +1,9 @@
-"""Where the next trial is to start from, and what it is to aim at."""
+"""What the next trial is to aim at."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 import math
-import random
 
 from optuna.study import StudyDirection
 
@@ -17,39 +16,6 @@ _PLATEAU = 8
 
 _LEAST_GAINS = 2
 """How often the best value must have improved: the first leap alone tells nothing of the next."""
-
-
-def choose_parent(
-    snapshot: StudySnapshot, name: str, number: int, seed: int
-) -> TrialRecord | None:
-    """The trial whose texts the next one is to start from; None where there is none.
-
-    The best 7 times in 10, else another leader or, 1 time in 10, any complete trial; half as
-    often the best where nothing was gained for long.
-
-    Args:
-        snapshot: The study.
-        name: Name of a text that the trial is to have.
-        number: Number of the next trial. With the seed it makes the draw: so workers differ, and
-            a study goes on the same in another process.
-        seed: The sampler's.
-    """
-    having = [record for record in snapshot.leaders if name in record.texts]
-    if not having:
-        return snapshot.find_latest_with(name)
-    # Where there is better, to start anew from where the study began leads nowhere new.
-    leaders = [record for record in having if record.source != "initial"] or having
-    rng = random.Random(f"{seed} {number}")
-    share = 0.35 if _is_stuck(snapshot) else 0.7
-    draw = rng.random()
-    if draw < share:
-        # Of several objectives no trial is the best: each in turn is built upon.
-        return leaders[-1 if len(snapshot.directions) == 1 else number % len(leaders)]
-    if draw > share + (1 - share) * 2 / 3:
-        found = rng.choice(snapshot.complete)
-        if name in found.texts:
-            return found
-    return rng.choice(leaders)
 
 
 def find_target(snapshot: StudySnapshot) -> float | None:
@@ -83,8 +49,9 @@ def find_target(snapshot: StudySnapshot) -> float | None:
 
 def find_in_vain(snapshot: StudySnapshot) -> Sequence[TrialRecord]:
     """The model's trials since the last gain, where they are many."""
-    return snapshot.since_gain if _is_stuck(snapshot) else ()
+    return snapshot.since_gain if is_stuck(snapshot) else ()
 
 
-def _is_stuck(snapshot: StudySnapshot) -> bool:
+def is_stuck(snapshot: StudySnapshot) -> bool:
+    """Whether many of the model's trials in a row have gained nothing."""
     return len(snapshot.since_gain) >= _PLATEAU

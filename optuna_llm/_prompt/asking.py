@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from collections.abc import Sequence
-from typing import TypeAlias
 
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
 from optuna_llm._prompt.blocks import cut_words
 from optuna_llm._prompt.blocks import write_numbers
+from optuna_llm._prompt.request import Locator
 from optuna_llm._prompt.request import Request
+from optuna_llm._prompt.second import render_second
 from optuna_llm._quoting import clean_text
 from optuna_llm._quoting import fence_text
 from optuna_llm._quoting import one_line
@@ -21,9 +21,6 @@ from optuna_llm._records import TrialRecord
 from optuna_llm._study.distributions import digits_to_tell
 from optuna_llm._study.snapshot import StudySnapshot
 
-
-Locator: TypeAlias = Callable[[TrialRecord, str, str], int | None]
-"""Number of the trial in whose block a trial's text of a name stands, told in these words."""
 
 _MAX_REPLY = 1_500
 _LEAST_REASON = 200
@@ -67,6 +64,8 @@ def render_request(
         lines += start[:1] if is_bare else start
         if not is_bare:
             lines += _render_failed(parameter.name, snapshot, room, locate)
+    if not is_bare:
+        lines += render_second(request, snapshot.case_names, locate)
     if request.fixed or request.given:
         lines.append("The user has set a part of this trial, which stays as it is:")
     if request.fixed:

@@ -13,6 +13,8 @@ from typing import TypeAlias
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
+from optuna_llm._prompt.cases import describe_cases
+from optuna_llm._prompt.cases import describe_mean
 from optuna_llm._prompt.transcript import Detail
 from optuna_llm._quoting import clean_text
 from optuna_llm._quoting import diff_texts
@@ -80,8 +82,11 @@ class BlockRenderer:
             lines.append(f"numbers: {write_numbers(record.params)}")
         if record.constraints:
             lines.append(f"constraints: {write_numbers(record.constraints)}")
+        if record.second_parent is not None and record.parent is not None:
+            lines.append(f"parents: trials {record.parent} and {record.second_parent}")
         if record.rationale:
             lines.append(f"rationale: {one_line(record.rationale, _MAX_RATIONALE)}")
+        lines += describe_cases(record, self.snapshot, with_worst=detail == Detail.FULL)
         if detail == Detail.BRIEF:
             if record.feedback:
                 lines.append(f"feedback: {one_line(_gist(record.feedback), _BRIEF_FEEDBACK)}")
@@ -183,6 +188,8 @@ def _describe_result(record: TrialRecord, objectives: Sequence[str]) -> str:
     if record.state == TrialState.PRUNED:
         if record.step is None:
             return "stopped early (pruned), nothing reported"
+        if record.cases:
+            return f"stopped early (pruned) {describe_mean(record)}"
         values = write_values(record, objectives)
         return f"stopped early (pruned) at step {record.step}, {values} by then"
     if record.state == TrialState.RUNNING:

@@ -17,6 +17,7 @@ from optuna_llm._prompt.choice import HistoryPolicy
 from optuna_llm._prompt.page import INSIGHTS_REQUEST
 from optuna_llm._prompt.page import Page
 from optuna_llm._prompt.request import Request
+from optuna_llm._prompt.second import measure_second
 from optuna_llm._prompt.system import render_system
 from optuna_llm._prompt.templates import DEFAULT_TEMPLATES
 from optuna_llm._prompt.templates import LEAST_PROMPT_TOKENS
@@ -36,6 +37,9 @@ _HISTORY_SHARE = 11
 
 _LEAST_HISTORY = 6_000
 """How many characters it may take even if that is more, as far as there is room."""
+
+_SECOND_SHARE = 4
+"""What part of the prompt the second parent may take at most, or it gives way."""
 
 _SPARE = 600
 """Characters that a bare request may take more later on: an aim, what was wrong with a reply."""
@@ -57,10 +61,12 @@ class Prompt:
     Attributes:
         messages: The system message and the user message.
         asks_insights: Whether the model is asked for what the trials so far have taught.
+        second_parent: Number of the trial that is to be taken over from, where there is room.
     """
 
     messages: tuple[Message, Message]
     asks_insights: bool = False
+    second_parent: int | None = None
 
     @property
     def tokens(self) -> int:
@@ -150,6 +156,9 @@ class PromptBuilder:
         # What stands in full in the transcript need not stand in the request, but how much of the
         # transcript fits depends on the rest: so room is kept for the longest that it can be.
         reserved = len(page.fill("")) + len(INSIGHTS_REQUEST)
+        if room < reserved or measure_second(request) > room // _SECOND_SHARE:
+            page = replace(page, request=replace(request, second_parent=None))
+            reserved = len(page.fill("")) + len(INSIGHTS_REQUEST)
         if room < reserved:
             page = replace(page, is_bare=True)
             reserved = len(page.fill(""))
@@ -170,9 +179,12 @@ class PromptBuilder:
         asks = self._grow(page, room - reserved - page.head_size, share) and not page.is_bare
         user = page.fill(str(transcript), asks_insights=asks)
         if len(user) > room:
-            user, asks = replace(page, is_bare=True).fill(str(transcript)), False
+            page = replace(page, is_bare=True)
+            user, asks = page.fill(str(transcript)), False
         images = tuple(request.images)
-        return Prompt((Message("system", system), Message("user", user, images)), asks)
+        shown = None if page.is_bare else page.request.second_parent
+        second = None if shown is None else shown.number
+        return Prompt((Message("system", system), Message("user", user, images)), asks, second)
 
     def _grow(self, page: Page, limit: int, share: int) -> bool:
         """Bring the transcript up to date; returns whether the next prompt's will be cut.

@@ -11,11 +11,12 @@ from optuna.trial import TrialState
 
 from optuna_llm._images import list_images
 from optuna_llm._images import mention_hidden
-from optuna_llm._prompt.asking import Locator
 from optuna_llm._prompt.asking import render_request
 from optuna_llm._prompt.blocks import BlockRenderer
 from optuna_llm._prompt.blocks import write_numbers
 from optuna_llm._prompt.blocks import write_values
+from optuna_llm._prompt.cases import render_case_table
+from optuna_llm._prompt.request import Locator
 from optuna_llm._prompt.request import Request
 from optuna_llm._prompt.templates import Templates
 from optuna_llm._prompt.transcript import Detail
@@ -111,9 +112,10 @@ class Page:
             self.snapshot, self.request, self.names, room, locate, is_bare=self.is_bare
         )
         best = self._render_leaders(told) + _render_choices(self.snapshot, self.request)
+        cases = render_case_table(self.snapshot, self.request.leaders, room // 10)
         filled = self.templates.user.format(
             history=self._render_history(told),
-            best="" if self.is_bare else best,
+            best="" if self.is_bare else best + cases,
             running="" if self.is_bare else running,
             request=asked + (INSIGHTS_REQUEST if asks_insights else ""),
         )

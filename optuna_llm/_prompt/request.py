@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import field
+from typing import TypeAlias
 
 from optuna.distributions import BaseDistribution
 
 from optuna_llm._images import Image
-from optuna_llm._prompt.aim import choose_parent
 from optuna_llm._prompt.aim import find_in_vain
 from optuna_llm._prompt.aim import find_target
+from optuna_llm._prompt.parents import choose_parents
+from optuna_llm._prompt.parents import ParentPolicy
+from optuna_llm._prompt.parents import ParentRule
+from optuna_llm._prompt.parents import Parents
 from optuna_llm._records import ParamValue
 from optuna_llm._records import Problem
 from optuna_llm._records import Proposal
 from optuna_llm._records import TrialRecord
 from optuna_llm._study.snapshot import StudySnapshot
+
+
+Locator: TypeAlias = Callable[[TrialRecord, str, str], int | None]
+"""Number of the trial in whose block a trial's text of a name stands, told in these words."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +38,7 @@ class Request:
         number: Number of the trial that values are wanted for.
         leaders: The best trials, best last.
         parent: The trial whose texts are to be the starting point.
+        second_parent: A trial to take over from beside it.
         running: Trials that run elsewhere.
         fixed: Numbers that the user has set for this trial.
         given: Texts that the user has set for this trial.
@@ -44,6 +54,7 @@ class Request:
     number: int
     leaders: Sequence[TrialRecord] = ()
     parent: TrialRecord | None = None
+    second_parent: TrialRecord | None = None
     running: Sequence[TrialRecord] = ()
     fixed: Mapping[str, ParamValue] = field(default_factory=dict)
     given: Mapping[str, str] = field(default_factory=dict)
@@ -95,6 +106,7 @@ def make_request(
     fixed: Mapping[str, ParamValue] | None = None,
     given: Mapping[str, str] | None = None,
     proposals: Sequence[Proposal] = (),
+    parents: ParentRule | ParentPolicy = "cases",
 ) -> Request:
     """What is asked for a trial.
 
@@ -107,17 +119,21 @@ def make_request(
         fixed: Numbers that the user has set.
         given: Texts that the user has set.
         proposals: What was proposed for other trials that have not begun yet.
+        parents: How parents are chosen.
+
+    Raises:
+        ValueError: If a function returns what cannot be parents.
     """
-    parent = None
+    chosen: Parents = None, None
     if problem.texts:
-        parent = choose_parent(snapshot, problem.texts[0].name, number, seed)
+        chosen = choose_parents(snapshot, problem.texts[0].name, number, seed, parents)
     running = {record.number: record for record in snapshot.running} | dict(taken)
     running.pop(number, None)
     return Request(
         problem,
         number,
         snapshot.leaders,
-        parent,
+        *chosen,
         [running[n] for n in sorted(running)],
         fixed or {},
         given or {},

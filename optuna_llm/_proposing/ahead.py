@@ -115,6 +115,7 @@ class AheadProposer:
             seed=self._settings.seed,
             taken=self._claims.taken,
             proposals=proposals,
+            parents=self._settings.parents,
         )
         request = self._images.add(snapshot, request)
         return self._proposer.propose(snapshot, request, self._accept)

@@ -71,6 +71,7 @@ class ClaimRegistry:
             texts=texts,
             rationale=outcome.result.rationale,
             parent=outcome.find_parent(),
+            second_parent=outcome.find_second_parent(),
         )
         with self._lock:
             self._taken[trial.number] = record

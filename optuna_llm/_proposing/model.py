@@ -165,6 +165,7 @@ class ModelProposer:
             completion=completion,
             model=None if completion is None else completion.model,
             parent=None if request.parent is None else request.parent.number,
+            second_parent=prompt.second_parent,
         )
         if completion is not None:
             try:

@@ -204,6 +204,7 @@ class StudySession:
             snapshot.n_trials,
             seed=self._settings.seed,
             taken=self._claims.taken,
+            parents=self._settings.parents,
         )
         return self._proposer.preview(snapshot, self._images.add(snapshot, request))
 
@@ -234,6 +235,7 @@ class StudySession:
             trial.number,
             seed=self._settings.seed,
             taken=self._claims.taken,
+            parents=self._settings.parents,
             fixed=fixed,
             given=given,
         )

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from optuna_llm._prompt.choice import HistoryPolicy
+from optuna_llm._prompt.parents import ParentPolicy
+from optuna_llm._prompt.parents import ParentRule
 from optuna_llm._prompt.templates import Templates
 from optuna_llm._proposing.edits import Edits
 from optuna_llm._proposing.form import Structured
@@ -26,6 +28,7 @@ class Settings:
     seed: int
     templates: Templates
     history: HistoryPolicy
+    parents: ParentRule | ParentPolicy
     max_prompt_tokens: int | None
     max_reply_retries: int
     prefetch: int

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Collection
+from collections.abc import Hashable
 from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import field
+import functools
 import itertools
 import json
 import re
@@ -40,8 +42,9 @@ PREFIX = "llm:"
 
 PROPOSAL = "llm:proposal"
 IMAGES = "llm:images"
+CASES = "llm:cases"
 _RELATIVE = "llm:text:"
-_TRIAL_KEYS = (PROPOSAL, IMAGES)
+_TRIAL_KEYS = (PROPOSAL, IMAGES, CASES)
 """The keys of a trial under our prefix, or what they begin with if they end in a colon."""
 
 MAX_BYTES = 60_000
@@ -79,19 +82,20 @@ class Provenance:
         proposer: The name of who proposed them, where one is known.
         rationale: The model's reason, in its words.
         parent: Number of the trial whose text the proposal was to start from, or has edited.
+        second_parent: Number of a trial that it was to take over from beside it.
         model: The model's name, as its server reports it.
         usage: What the proposal cost. Without calls, it came with the proposal of another trial.
         error: Why the model's proposal was not used.
         claim: Digest of the proposed values, by which workers find duplicates while they are
             being proposed.
-        texts: Number of pieces of each text that the trial has, or gets if its objective asks
-            for it.
+        texts: Number of pieces of each text that the trial has or is to get.
     """
 
     source: Source | None = None
     proposer: str | None = None
     rationale: str = ""
     parent: int | None = None
+    second_parent: int | None = None
     model: str | None = None
     usage: Usage | None = None
     error: str = ""
@@ -109,7 +113,8 @@ def check_text_name(name: str) -> None:
         raise ValueError(f"{problem} Give the text parameter another name.")
 
 
-def is_text_name(name: object) -> TypeGuard[str]:
+@functools.lru_cache
+def is_text_name(name: Hashable) -> TypeGuard[str]:
     """Whether a text parameter can have this name."""
     return not _find_name_problem(name)
 
@@ -148,8 +153,7 @@ def fit_attribute(text: str) -> str:
 def split_text(name: str, text: str) -> dict[str, str]:
     """The user attributes that hold a text, in the order in which they have to be written.
 
-    The first piece comes last: where it is, the text is whole, even if its process has died. The
-    number of pieces has to be stored before.
+    The first piece last, and their number before: where the first piece is, the text is whole.
     """
     keyed = [(_piece_key(name, i), piece) for i, piece in enumerate(_split(text))]
     return dict(reversed(keyed))
@@ -184,10 +188,7 @@ def read_texts(trial: HasAttributes, declared: Collection[str] = ()) -> dict[str
 
 
 def read_given_pieces(trial: HasAttributes, name: str) -> dict[str, str]:
-    """The pieces of a text that was stored by hand, by key; empty if there is none.
-
-    Nothing tells how many there are, so it takes all that are there.
-    """
+    """All pieces of a text that was stored by hand, by key; empty if there is none."""
     if name in _read_counts(trial):
         return {}
     pieces = _take_pieces(trial, name, _MAX_PIECES)
@@ -264,6 +265,7 @@ def provenance_attributes(provenance: Provenance) -> dict[str, Any]:
         "source": provenance.source,
         "proposer": provenance.proposer and shorten(provenance.proposer, _MAX_NAME),
         "parent": provenance.parent,
+        "second_parent": provenance.second_parent,
         "model": provenance.model and shorten(provenance.model, _MAX_NAME),
         "claim": provenance.claim,
         "texts": dict(provenance.texts) or None,
@@ -293,9 +295,10 @@ def read_provenance(trial: HasAttributes) -> Provenance:
             known[name] = value
         else:
             _skip(trial, f"{PROPOSAL}: {name}")
-    if known.get("parent") == trial.number:
-        _skip(trial, f"{PROPOSAL}: parent")
-        del known["parent"]
+    for name in ("parent", "second_parent"):
+        if known.get(name) == trial.number:
+            _skip(trial, f"{PROPOSAL}: {name}")
+            del known[name]
     if "calls" in usage:
         known["usage"] = read_usage(usage, lambda name: _skip(trial, f"{PROPOSAL}: {name}"))
     return Provenance(**known)
@@ -341,6 +344,7 @@ def skip_unknown_keys(trial: HasAttributes) -> None:
 _PROVENANCE_FIELDS: Mapping[str, Callable[[object], bool]] = {
     "source": lambda value: value in get_args(Source),
     "parent": is_count,
+    "second_parent": is_count,
     **dict.fromkeys(("proposer", "model", "claim", "error", "rationale"), is_string),
 }
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from collections.abc import Sequence
 import functools
+import re
+import time
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -19,6 +21,7 @@ from optuna_llm._study.attributes import json_bytes
 from optuna_llm._study.attributes import MAX_BYTES
 from optuna_llm._study.attributes import PREFIX
 from optuna_llm._study.checks import is_known_key
+from optuna_llm._study.checks import is_measure
 from optuna_llm._study.checks import read_usage
 from optuna_llm._study.checks import warn_once
 from optuna_llm._study.checks import write_usage
@@ -32,9 +35,25 @@ _UNCLAIMED = "llm:unclaimed:"
 _ADAPTATIONS = "llm:adaptations"
 _INSIGHTS = "llm:insights"
 FACTS = "llm:facts"
-_STUDY_KEYS = (_TASK, _TEXT, _UNCLAIMED, _ADAPTATIONS, _INSIGHTS, FACTS)
+CASE_NAMES = "llm:cases"
+VALIDATION = "llm:validation"
+_STOP = "llm:stop"
+_MARK = "llm:mark:"
+_STUDY_KEYS = (
+    _TASK,
+    _TEXT,
+    _UNCLAIMED,
+    _ADAPTATIONS,
+    _INSIGHTS,
+    FACTS,
+    CASE_NAMES,
+    VALIDATION,
+    _STOP,
+    _MARK,
+)
 """The keys of a study under our prefix, or what they begin with if they end in a colon."""
 
+_NUMBER = re.compile(r"[0-9]{1,9}")
 _MAX_INSIGHTS = 6
 _MAX_INSIGHT = 300
 
@@ -234,3 +253,29 @@ def read_insights(attributes: Mapping[str, Any]) -> tuple[str, ...]:
         _skip(_INSIGHTS)
         return ()
     return tuple(held[:_MAX_INSIGHTS])
+
+
+def write_stop(study: Study) -> None:
+    """Ask all workers to stop after the trials that run now."""
+    study.set_user_attr(_STOP, time.time())
+
+
+def read_stop(attributes: Mapping[str, Any]) -> float | None:
+    """When workers were last asked to stop, in seconds since the epoch; None if never."""
+    held = attributes.get(_STOP)
+    if held is None or is_measure(held):
+        return held
+    _skip(_STOP)
+    return None
+
+
+def write_mark(study: Study, number: int, is_marked: bool) -> None:
+    """Mark a trial for who looks at the study, or take its mark away."""
+    study.set_user_attr(f"{_MARK}{number}", is_marked)
+
+
+def read_marks(attributes: Mapping[str, Any]) -> list[int]:
+    """Numbers of the marked trials."""
+    marked = (key for key, held in attributes.items() if key.startswith(_MARK) and held is True)
+    names = (key.removeprefix(_MARK) for key in marked)
+    return sorted(int(name) for name in names if _NUMBER.fullmatch(name))

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import replace
 import math
+from types import MappingProxyType
 from typing import Any
 
 from optuna import Study
@@ -18,6 +19,8 @@ from optuna.trial import TrialState
 from optuna_llm._records import TextParameter
 from optuna_llm._records import TrialRecord
 from optuna_llm._study import attributes as stored
+from optuna_llm._study.case_table import CaseTable
+from optuna_llm._study.cases import read_cases
 from optuna_llm._study.choices import ChoiceStatistics
 from optuna_llm._study.facts import StudyFacts
 from optuna_llm._study.identity import digest_text
@@ -67,7 +70,6 @@ class History:
         self._finished: list[TrialRecord] = []
         self._complete: list[TrialRecord] = []
         self._order: Order = []
-        self._unsorted: list[tuple[float, ...]] = []
         self._latest_with_images: TrialRecord | None = None
         self._space: dict[str, tuple[int, BaseDistribution]] = {}
         self._uses: dict[str, int] = {}
@@ -78,6 +80,7 @@ class History:
         self._gains: list[float] = []
         self._since_gain: list[TrialRecord] = []
         self._choices = ChoiceStatistics(self._directions)
+        self._cases = CaseTable(self._directions)
         self._noise = 0.0
 
     def update(
@@ -96,10 +99,11 @@ class History:
         self._n_seen = max(self._n_seen, len(trials))
         ended = [i for i in self._open if i < len(trials) and trials[i].state.is_finished()]
         self._open.difference_update(ended)
+        n_ranked = len(self._order)
         for trial in sorted((trials[i] for i in ended), key=completion_order):
             self._add_finished(trial)
-        self._order = add_sorted(self._order, self._unsorted)
-        self._unsorted = []
+        new = [rank(record, self._directions) for record in self._complete[n_ranked:]]
+        self._order = add_sorted(self._order, new)
         self._update_running([trials[i] for i in sorted(self._open) if i < len(trials)])
 
     def learn_space(self, trial: FrozenTrial) -> None:
@@ -115,6 +119,7 @@ class History:
         texts: Mapping[str, TextParameter],
         facts: StudyFacts = NO_FACTS,
         insights: Sequence[str] = (),
+        case_names: Mapping[int, str] = MappingProxyType({}),
     ) -> StudySnapshot:
         """The study as it is now.
 
@@ -123,6 +128,7 @@ class History:
             texts: Its declared text parameters.
             facts: What the user has told of it.
             insights: What a model has learned from its trials.
+            case_names: Names of cases, by number.
         """
         names = self._space.keys() | self._uses.keys()
         return StudySnapshot(
@@ -147,6 +153,8 @@ class History:
             facts=facts,
             insights=insights,
             choices=self._choices,
+            cases=self._cases,
+            case_names=case_names,
             # A later update gives the history's own index other running trials.
             _index=replace(self._index),
         )
@@ -212,9 +220,9 @@ class History:
         if len(record.feedback) > _SHORT_FEEDBACK:
             self._index.by_feedback.setdefault(record.feedback, record)
         self._choices.add(record, self.space)
+        self._cases.add(record)
         if record.state == TrialState.COMPLETE:
             self._complete.append(record)
-            self._unsorted.append(rank(record, self._directions))
             self._note_gain(record)
             self._add_leader(record, identity)
 
@@ -294,6 +302,7 @@ def make_record(trial: FrozenTrial, declared: Collection[str] = ()) -> TrialReco
     """
     stored.skip_unknown_keys(trial)
     provenance = stored.read_provenance(trial)
+    cases = read_cases(trial)
     return TrialRecord(
         number=trial.number,
         state=trial.state,
@@ -309,8 +318,12 @@ def make_record(trial: FrozenTrial, declared: Collection[str] = ()) -> TrialReco
         feedback=stored.read_feedback(trial),
         rationale=provenance.rationale,
         parent=provenance.parent,
+        second_parent=provenance.second_parent,
         source=provenance.source,
         images=stored.read_images(trial),
+        cases=cases.results,
+        n_cases=cases.count,
+        noise=cases.noise,
     )
 
 

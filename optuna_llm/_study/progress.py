@@ -52,6 +52,8 @@ def read_progress(study: Study) -> Progress:
     for trial in finished:
         if trial.state != TrialState.COMPLETE:
             continue
+        if len(directions) == 1 and best and _cannot_beat(trial, best[0], directions[0]):
+            continue  # Of hundreds of trials with cases, records take longer than all else.
         record = make_record(trial)
         if len(directions) == 1 and best and not _is_better(record, best[0], directions):
             continue
@@ -61,6 +63,15 @@ def read_progress(study: Study) -> Progress:
     numbers = frozenset().union(*(trial.params for trial in trials))
     by_number = {trial.number: trial for trial in trials}
     return Progress(objectives, by_number, finished, improvements, best, numbers)
+
+
+def _cannot_beat(trial: FrozenTrial, best: TrialRecord, direction: StudyDirection) -> bool:
+    """Whether a trial's value is no better than that of a feasible one."""
+    if best.violation or not best.values or not trial.values:
+        return False
+    own: float = trial.values[0]
+    other = best.values[0]
+    return own <= other if direction == StudyDirection.MAXIMIZE else own >= other
 
 
 def _is_better(a: TrialRecord, b: TrialRecord, directions: Sequence[StudyDirection]) -> bool:

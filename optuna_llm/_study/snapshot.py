@@ -14,6 +14,7 @@ from optuna.study import StudyDirection
 from optuna_llm._records import ParamValue
 from optuna_llm._records import TextParameter
 from optuna_llm._records import TrialRecord
+from optuna_llm._study.case_table import CaseTable
 from optuna_llm._study.choices import ChoiceStatistics
 from optuna_llm._study.distributions import count_values
 from optuna_llm._study.facts import StudyFacts
@@ -87,6 +88,8 @@ class StudySnapshot:
         facts: What the user has told of the study.
         insights: What a model has learned from the trials so far, a line each.
         choices: What came of each choice of the categorical parameters.
+        cases: What trials have reached in each case.
+        case_names: Names of cases, by number.
     """
 
     task: str
@@ -110,6 +113,8 @@ class StudySnapshot:
     facts: StudyFacts
     insights: Sequence[str]
     choices: ChoiceStatistics = field(repr=False)
+    cases: CaseTable = field(repr=False)
+    case_names: Mapping[int, str] = field(repr=False)
     _index: TrialIndex = field(repr=False)
 
     @property

@@ -22,6 +22,8 @@ from optuna_llm._records import Usage
 from optuna_llm._study import attributes as stored
 from optuna_llm._study import declarations
 from optuna_llm._study import internals
+from optuna_llm._study.cases import find_named_here
+from optuna_llm._study.cases import read_case_names
 from optuna_llm._study.facts import find_told_here
 from optuna_llm._study.facts import read_facts
 from optuna_llm._study.facts import StudyFacts
@@ -50,6 +52,7 @@ class StudyStore:
         self._texts: Mapping[str, TextParameter] | None = None
         self._facts = StudyFacts()
         self._insights: Sequence[str] = ()
+        self._case_names: Mapping[int, str] = {}
         self._knows_model = False
         self._latest = self._history.make_snapshot(task, {})
         self._worker = uuid4().hex
@@ -83,7 +86,7 @@ class StudyStore:
                 self._texts = None
                 texts = self._read_texts(study)
             self._latest = self._history.make_snapshot(
-                self._task, texts, self._facts, self._insights
+                self._task, texts, self._facts, self._insights, self._case_names
             )
             return self._latest
 
@@ -126,6 +129,7 @@ class StudyStore:
             proposer=known.proposer,
             rationale=rationale,
             parent=parent,
+            second_parent=outcome.find_second_parent(),
             model=outcome.model,
             usage=outcome.usage if outcome.usage.calls or outcome.source == "model" else None,
             error=error,
@@ -182,8 +186,10 @@ class StudyStore:
             self._read_task(study, declarations.read_task(held))
             self._facts = read_facts(held)
             self._insights = declarations.read_insights(held)
+            self._case_names = read_case_names(held)
             self._texts = declarations.read_declared_texts(held)
         self._facts = find_told_here(study) or self._facts
+        self._case_names = {**self._case_names, **find_named_here(study)}
         self._texts = {**self._texts, **declarations.find_declared_here(study)}
         return self._texts
 

@@ -6,17 +6,16 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import field
+from dataclasses import replace
 import html
 from typing import Any
 
 from optuna import Study
-from optuna.trial import FrozenTrial
 
 from optuna_llm._quoting import one_line
 from optuna_llm._records import Usage
-from optuna_llm._study import attributes as stored
-from optuna_llm._study import internals
-from optuna_llm._study.declarations import read_unclaimed
+from optuna_llm._study.ledger import read_costs
+from optuna_llm._study.ledger import TrialCost
 
 
 @dataclass(frozen=True)
@@ -104,63 +103,21 @@ def usage(study: Study, prices: Prices | Mapping[str, Prices] | None = None) -> 
         prices: The model's prices, or those of several models by name. By default, they are
             looked up in genai-prices, in US dollars, if it is installed.
     """
-    costs = read_costs(study)
-    sources = {cost.source for cost in costs}
-    models = {cost.model for cost in costs}
-    return _add_up(
-        costs,
-        prices,
-        by_source={s: _add_up([c for c in costs if c.source == s], prices) for s in sources},
-        by_model={m: _add_up([c for c in costs if c.model == m], prices) for m in models},
+    costs: dict[tuple[str, str], list[TrialCost]] = {}
+    for cost in read_costs(study):
+        costs.setdefault((cost.source, cost.model), []).append(cost)
+    parts = [(key, _add_up(some), _sum_prices(some, prices)) for key, some in costs.items()]
+    return replace(
+        _join(parts),
+        by_source={
+            name: _join([part for part in parts if part[0][0] == name])
+            for name in sorted({source for source, _ in costs})
+        },
+        by_model={
+            name: _join([part for part in parts if part[0][1] == name])
+            for name in sorted({model for _, model in costs})
+        },
     )
-
-
-@dataclass(frozen=True)
-class TrialCost:
-    """The cost of one trial's proposal.
-
-    Attributes:
-        trial: The trial's number; None for proposals that no trial has used.
-        source: Who decided the trial's values; ``"none"`` if unknown.
-        model: The model's name as its server reports it; empty if it reports none.
-        usage: Tokens, calls and seconds.
-    """
-
-    trial: int | None
-    source: str
-    model: str
-    usage: Usage
-
-
-def read_costs(study: Study) -> list[TrialCost]:
-    """The cost of each proposal of a study, including those that no trial has used."""
-    unclaimed = [
-        TrialCost(None, "unclaimed", model, spent)
-        for model, spent in read_unclaimed(study.user_attrs)
-        if spent.calls
-    ]
-    return read_trial_costs(study.get_trials(deepcopy=False)) + unclaimed
-
-
-def read_trial_costs(trials: Sequence[FrozenTrial]) -> list[TrialCost]:
-    """The cost of each trial whose proposal has arrived, even if in the call for another trial.
-
-    The retry of a stale trial has a copy of its attributes, the cost included, which is counted
-    once.
-    """
-    costs = []
-    by_number = {trial.number: trial for trial in trials}
-    for trial in trials:
-        provenance = stored.read_provenance(trial)
-        if provenance.usage is None:
-            continue
-        failed = internals.read_failed_trial(trial)
-        first = None if failed is None else by_number.get(failed)
-        if first is not None and provenance.usage == stored.read_provenance(first).usage:
-            continue
-        source = provenance.source or "none"
-        costs.append(TrialCost(trial.number, source, provenance.model or "", provenance.usage))
-    return costs
 
 
 def price(cost: TrialCost, prices: Prices | Mapping[str, Prices] | None) -> float:
@@ -208,18 +165,22 @@ def import_genai_prices() -> Any:
     return genai_prices
 
 
-def _add_up(
-    costs: Sequence[TrialCost],
-    prices: Prices | Mapping[str, Prices] | None,
-    by_source: Mapping[str, StudyUsage] | None = None,
-    by_model: Mapping[str, StudyUsage] | None = None,
-) -> StudyUsage:
-    total = sum((cost.usage for cost in costs), Usage())
-    money: float | None
+def _add_up(costs: Sequence[TrialCost]) -> Usage:
+    usages = [cost.usage for cost in costs]
+    return Usage(**{name: sum(getattr(u, name) for u in usages) for name in vars(Usage())})
+
+
+def _sum_prices(
+    costs: Sequence[TrialCost], prices: Prices | Mapping[str, Prices] | None
+) -> float | None:
     try:
-        money = sum(price(cost, prices) for cost in costs)
+        return sum(price(cost, prices) for cost in costs)
     except (ImportError, ValueError):
-        money = None
-    return StudyUsage(
-        **vars(total), cost=money, by_source=by_source or {}, by_model=by_model or {}
-    )
+        return None
+
+
+def _join(parts: Sequence[tuple[object, Usage, float | None]]) -> StudyUsage:
+    """The sum of parts; its cost is unknown if that of a part is."""
+    total = sum((spent for _, spent, _ in parts), Usage())
+    known = [cost for _, _, cost in parts if cost is not None]
+    return StudyUsage(**vars(total), cost=sum(known) if len(known) == len(parts) else None)

@@ -20,6 +20,7 @@ from optuna_llm.cli._running import run
 from optuna_llm.cli._steering import dashboard
 from optuna_llm.cli._steering import notes
 from optuna_llm.cli._steering import propose
+from optuna_llm.cli._steering import report
 
 
 _MAX_SAID = 2_000
@@ -80,5 +81,5 @@ def skill() -> None:
     click.echo(text, nl=False)
 
 
-for command in (ask, best, dashboard, export, notes, propose, run, show, skill, usage):
+for command in (ask, best, dashboard, export, notes, propose, report, run, show, skill, usage):
     main.add_command(command)

@@ -1,4 +1,4 @@
-"""Commands that add to a study: proposals, notes; and the dashboard."""
+"""Commands that add to a study: proposals, notes; the dashboard and the study page."""
 
 from __future__ import annotations
 
@@ -136,6 +136,27 @@ def notes(storage: str, name: str | None, max_rows: int | None) -> None:
 
 
 @click.command()
+@take_study
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default=Path("report.html"),
+    show_default=True,
+    help="The file to write.",
+)
+def report(storage: str, name: str | None, output: Path) -> None:
+    """Write the study page, with all texts, to one HTML file."""
+    from optuna_llm.dashboard import write_report
+
+    try:
+        write_report(open_study(storage, name), output)
+    except OSError as error:
+        raise click.ClickException(f"{output} cannot be written: {error.strerror}.") from error
+    click.echo(f"Written to {output}.")
+
+
+@click.command()
 @take_storage
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen at.")
 @click.option("--port", default=8080, show_default=True, help="The port to listen at.")
@@ -145,7 +166,7 @@ def notes(storage: str, name: str | None, max_rows: int | None) -> None:
     help="The folder of the studies' artifacts.",
 )
 def dashboard(storage: str, host: str, port: int, artifacts: Path | None) -> None:
-    """Serve optuna-dashboard until interrupted."""
+    """Serve optuna-dashboard and the study pages until interrupted."""
     from optuna_llm.dashboard import run
 
     optuna.logging.set_verbosity(optuna.logging.INFO)  # It logs its address.

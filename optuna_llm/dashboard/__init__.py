@@ -1,4 +1,4 @@
-"""Studies in optuna-dashboard: notes on trials and on the study, plots, and a server.
+"""Studies in a browser: the study page, notes and plots for optuna-dashboard, and a server.
 
 .. code-block:: python
 
@@ -12,7 +12,8 @@ from __future__ import annotations
 
 from optuna_llm.dashboard._annotate import annotate
 from optuna_llm.dashboard._callback import DashboardNotes
+from optuna_llm.dashboard._report import write_report
 from optuna_llm.dashboard._server import run
 
 
-__all__ = ["DashboardNotes", "annotate", "run"]
+__all__ = ["DashboardNotes", "annotate", "run", "write_report"]

@@ -17,17 +17,21 @@ import optuna_dashboard
 
 from optuna_llm._logging import get_logger
 from optuna_llm._study import internals
+from optuna_llm._study.cases import read_case_names
 from optuna_llm._study.declarations import read_adaptations
 from optuna_llm._study.declarations import read_declared_texts
 from optuna_llm._study.declarations import read_task
+from optuna_llm._study.ledger import read_costs
 from optuna_llm._study.progress import Progress
 from optuna_llm._study.progress import read_progress
 from optuna_llm._study.usage import Prices
 from optuna_llm._study.usage import usage
+from optuna_llm._study.validation import read_validation
 from optuna_llm.dashboard._notes import is_complete
 from optuna_llm.dashboard._notes import is_own
 from optuna_llm.dashboard._study_note import write_study_note
 from optuna_llm.dashboard._trial_note import write_trial_note
+from optuna_llm.visualization._cases import draw_cases
 from optuna_llm.visualization._figures import draw_lineage
 from optuna_llm.visualization._figures import draw_source_history
 from optuna_llm.visualization._figures import draw_usage
@@ -44,6 +48,8 @@ _ROW_SIZE = 2_045
 """Characters of a note that the dashboard stores in one row."""
 
 _MAX_POINTS = 200
+_MAX_CASE_TRIALS = 20
+_MAX_CASES = 200
 """Trials in a plot at most, since plots are stored in rows as well."""
 
 _MAX_PASSES = 3
@@ -131,6 +137,7 @@ def _annotate_study(
         read_declared_texts(attributes),
         read_adaptations(attributes),
         usage(study, prices),
+        read_validation(attributes),
     )
     if known == note or (known is not None and not is_own(known)):
         return {}
@@ -202,8 +209,15 @@ def _save_plots(
         figures = {
             "llm-sources": draw_source_history(points, is_single, objective),
             "llm-lineage": draw_lineage(points, objective),
-            "llm-usage": draw_usage(progress, points, is_single, objective, prices),
+            "llm-usage": draw_usage(
+                progress, points, is_single, objective, read_costs(study), prices
+            ),
         }
+        cases = draw_cases(
+            progress, read_case_names(study.user_attrs), _MAX_CASE_TRIALS, _MAX_CASES
+        )
+        if cases is not None:
+            figures["llm-cases"] = cases
     except ImportError as error:
         _warn_once(f"The dashboard gets no plots. {error}")
         return {}

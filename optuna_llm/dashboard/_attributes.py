@@ -1,4 +1,4 @@
-"""Attributes as the dashboard's pages show them: in a few words.
+"""Attributes as the dashboard's pages show them: in a few words, and links to the study page.
 
 The dashboard shows an attribute on a single line, or in a table cell of unlimited size. Programs
 and JSON objects of a few kB make its pages unreadable, and all of them are sent with each page.
@@ -24,6 +24,8 @@ from optuna_llm._study.attributes import read_provenance
 from optuna_llm._study.declarations import read_adaptations
 from optuna_llm._study.declarations import read_declared_texts
 from optuna_llm._study.declarations import read_unclaimed
+from optuna_llm.dashboard._links import link_pages
+from optuna_llm.dashboard._notes import describe_parents
 
 
 if TYPE_CHECKING:
@@ -37,7 +39,7 @@ _N_KEPT = 60
 
 
 def abridge_attributes(app: WSGIApplication, storage: BaseStorage) -> WSGIApplication:
-    """The dashboard's application, with long attributes abridged on its pages.
+    """The dashboard's application, with long attributes abridged and the study page linked.
 
     What is stored and what is downloaded stays complete.
 
@@ -55,7 +57,9 @@ def abridge_attributes(app: WSGIApplication, storage: BaseStorage) -> WSGIApplic
         body = b"".join(answer)
         status, headers, *rest = begun[-1]
         if status.startswith("200"):
-            body = json.dumps(_abridge(json.loads(body), storage, int(found[1]))).encode()
+            study = _abridge(json.loads(body), storage, int(found[1]))
+            link_pages(study, int(found[1]))
+            body = json.dumps(study).encode()
             headers = [(k, v) for k, v in headers if k.lower() != "content-length"]
             headers.append(("Content-Length", str(len(body))))
         start_response(status, headers, *rest)
@@ -120,8 +124,8 @@ def _describe_proposal(trial: FrozenTrial) -> Iterator[str]:
     yield provenance.source or "no source"
     if provenance.model:
         yield provenance.model[:_N_KEPT]
-    if provenance.parent is not None:
-        yield f"from trial {provenance.parent}"
+    if parents := describe_parents(provenance):
+        yield parents
     if provenance.usage is not None:
         yield _describe_usage(provenance.usage)
 

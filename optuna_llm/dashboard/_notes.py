@@ -9,11 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Sequence
+import math
 
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
 
+from optuna_llm._study.attributes import Provenance
 from optuna_llm._study.attributes import read_provenance
+from optuna_llm._study.cases import read_cases
 from optuna_llm._study.internals import read_constraints
 from optuna_llm._study.progress import Progress
 from optuna_llm.dashboard._markdown import escape
@@ -38,6 +41,11 @@ def join_note(parts: Iterable[str]) -> str:
     return "\n\n".join([_BEGIN, *parts, _END])
 
 
+def add_paragraph(note: str, paragraph: str) -> str:
+    """A note of this package with one more paragraph at its beginning."""
+    return f"{_BEGIN}\n\n{paragraph}{note.removeprefix(_BEGIN)}"
+
+
 def is_own(note: str) -> bool:
     """Whether a note, or the beginning of one, was written by this package."""
     return note.startswith(_BEGIN)
@@ -57,8 +65,17 @@ def describe_origin(trial: FrozenTrial) -> Iterator[str]:
         yield f"proposed by {escape(provenance.proposer, 100)}"
     elif provenance.source is not None:
         yield _SOURCES.get(provenance.source) or escape(provenance.source, 100)
-    if provenance.parent is not None:
-        yield f"from trial {provenance.parent}"
+    if parents := describe_parents(provenance):
+        yield parents
+
+
+def describe_parents(provenance: Provenance) -> str:
+    """Which trials the texts were made from; empty where that is not known."""
+    if provenance.parent is None:
+        return ""
+    if provenance.second_parent is None:
+        return f"from trial {provenance.parent}"
+    return f"from trials {provenance.parent} and {provenance.second_parent}"
 
 
 def describe_result(trial: FrozenTrial, progress: Progress) -> str:
@@ -67,6 +84,11 @@ def describe_result(trial: FrozenTrial, progress: Progress) -> str:
         return "Failed"
     values = write_values(trial.values or (), progress)
     if trial.state == TrialState.PRUNED:
+        cases = read_cases(trial)
+        if cases.results:
+            mean = math.fsum(r.score for r in cases.results.values()) / len(cases.results)
+            of = "" if cases.count is None else f" of {cases.count}"
+            return f"Pruned after {len(cases.results)}{of} cases with a mean of {mean:.10g}"
         return f"Pruned at {values}" if values else "Pruned"
     infeasible = any(value > 0 for value in read_constraints(trial).values())
     return values + (" (infeasible)" if infeasible else "")

@@ -1,9 +1,12 @@
-"""A small server for optuna-dashboard."""
+"""A small server for optuna-dashboard and the study pages."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from collections.abc import Mapping
+import contextlib
 from pathlib import Path
+import secrets
 import socket
 from socketserver import ThreadingMixIn
 from typing import TYPE_CHECKING
@@ -17,9 +20,12 @@ from optuna.storages import BaseStorage
 import optuna_dashboard
 
 from optuna_llm._logging import get_logger
+from optuna_llm._study.usage import import_genai_prices
+from optuna_llm._study.usage import Prices
 from optuna_llm.dashboard._attributes import abridge_attributes
 from optuna_llm.dashboard._hosts import check_host
 from optuna_llm.dashboard._hosts import find_hosts
+from optuna_llm.dashboard._pages import StudyPages
 
 
 if TYPE_CHECKING:
@@ -35,14 +41,21 @@ def run(
     port: int = 8080,
     artifact_store: str | Path | ArtifactStore | None = None,
     allowed_hosts: Iterable[str] = (),
+    prices: Prices | Mapping[str, Prices] | None = None,
 ) -> None:
-    """Serve optuna-dashboard until interrupted, in a way that suits studies with long texts.
+    """Serve optuna-dashboard and a page for each study, until interrupted.
 
     .. code-block:: python
 
         from optuna_llm.dashboard import run
 
         run("sqlite:///study.db")
+
+    The study page shows what was tried, why, and what came of it, and follows the study while it
+    runs. It is at ``/llm/studies/<id>``; the notes in optuna-dashboard link to it.
+
+    From there, a study can also be steered: enqueue a trial with edited values, mark a trial, or
+    stop the workers. That takes the token that is logged when the server starts.
 
     Given a storage rather than its URL, the dashboard caches finished trials: with 10,000 trials,
     a page takes a tenth of the time. Its pages show an attribute on a single line, so long ones
@@ -58,6 +71,7 @@ def run(
         port: The port to listen at.
         artifact_store: The studies' artifacts, as a directory or an artifact store of Optuna.
         allowed_hosts: Further names that users reach it by, such as that of a proxy.
+        prices: The model's prices, as for :func:`optuna_llm.usage`.
 
     Raises:
         OSError: If the port is taken.
@@ -68,12 +82,22 @@ def run(
     if isinstance(artifact_store, str | Path):
         artifact_store = FileSystemArtifactStore(artifact_store)
     storage = optuna.storages.get_storage(storage)
-    app = optuna_dashboard.wsgi(storage, artifact_store)
-    app = check_host(abridge_attributes(app, storage), host, hosts)
+    app = abridge_attributes(optuna_dashboard.wsgi(storage, artifact_store), storage)
+    token = secrets.token_urlsafe(12)
+    app = check_host(StudyPages(app, storage, prices, token), host, hosts)
     server_class = _IPv6Server if ":" in host else _Server
     with make_server(host, port, app, server_class, _Handler) as server:
         shown = f"[{host}]" if ":" in host else host
-        _logger.info("The dashboard is at http://%s:%d (interrupt to stop it).", shown, port)
+        address = f"http://{shown}:{port}"
+        _logger.info(
+            "The dashboard is at %s, a study's page at %s/llm/studies/<id> (interrupt to stop).",
+            address,
+            address,
+        )
+        _logger.info("To steer a study from its page, enter this token there: %s", token)
+        with contextlib.suppress(ImportError):
+            # Imported now: it takes seconds, which the first visitor would wait for.
+            import_genai_prices()
         try:
             server.serve_forever()
         except KeyboardInterrupt:

@@ -18,6 +18,7 @@ from optuna_llm._study.distributions import describe_distribution
 from optuna_llm._study.distributions import write_number
 from optuna_llm._study.progress import Progress
 from optuna_llm._study.usage import StudyUsage
+from optuna_llm._study.validation import Validation
 from optuna_llm.dashboard._markdown import escape
 from optuna_llm.dashboard._markdown import fold
 from optuna_llm.dashboard._markdown import show_block
@@ -44,6 +45,7 @@ def write_study_note(
     texts: Mapping[str, TextParameter],
     adaptations: Mapping[str, Mapping[str, str]],
     spent: StudyUsage,
+    validation: Validation | None = None,
 ) -> str:
     """The note on a study.
 
@@ -55,6 +57,7 @@ def write_study_note(
         adaptations: For each model, the request parameters that its server refused, and what is
             sent instead.
         spent: What the study has cost.
+        validation: What the best trials reach in held-out cases.
     """
     paragraphs = shorten(clean_text(task), _MAX_TASK).split("\n")
     task_lines = [escape(paragraph, _MAX_TASK) for paragraph in paragraphs]
@@ -62,6 +65,7 @@ def write_study_note(
     parts.append(_describe_objectives(progress))
     parts += _describe_adaptations(adaptations)
     parts += _describe_best(progress, texts)
+    parts += _describe_validation(validation)
     parts += _describe_improvements(progress)
     parts += _describe_parameters(progress, texts)
     parts += _describe_trials(progress)
@@ -120,6 +124,16 @@ def _describe_best(progress: Progress, texts: Mapping[str, TextParameter]) -> It
         yield f"*{len(progress.best) - len(shown)} more trials are on the Pareto front.*"
 
 
+def _describe_validation(validation: Validation | None) -> Iterator[str]:
+    """A table of held-out scores, and which trial to trust."""
+    if validation is None:
+        return
+    yield "## Held-out cases"
+    yield f"**{escape(validation.verdict, _MAX_TASK)}**"
+    header, *rows = validation.make_rows()
+    yield table([f"{name}:" for name in header], rows[:_MAX_LISTED])
+
+
 def _describe_improvements(progress: Progress) -> Iterator[str]:
     improvements = progress.improvements
     if not improvements:
@@ -138,7 +152,8 @@ def _describe_improvements(progress: Progress) -> Iterator[str]:
 def _describe_improvement(record: TrialRecord, progress: Progress) -> list[str]:
     value = write_values(record.values or (), progress)
     source = escape(read_source(progress.trials[record.number]) or "", 100)
-    parent = "" if record.parent is None else str(record.parent)
+    parents = (record.parent, record.second_parent)
+    parent = ", ".join(str(number) for number in parents if number is not None)
     return [str(record.number), value, parent, source, escape(record.rationale, 120)]
 
 

@@ -10,14 +10,18 @@ from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
 
 from optuna_llm._quoting import diff_texts
+from optuna_llm._quoting import one_line
 from optuna_llm._records import TextParameter
 from optuna_llm._records import Usage
 from optuna_llm._study import attributes as stored
+from optuna_llm._study.case_table import find_case_sign
+from optuna_llm._study.cases import read_cases
 from optuna_llm._study.distributions import write_apart
 from optuna_llm._study.progress import Progress
 from optuna_llm.dashboard._markdown import escape
 from optuna_llm.dashboard._markdown import fold
 from optuna_llm.dashboard._markdown import show_block
+from optuna_llm.dashboard._markdown import table
 from optuna_llm.dashboard._notes import describe_origin
 from optuna_llm.dashboard._notes import describe_result
 from optuna_llm.dashboard._notes import join_note
@@ -26,6 +30,8 @@ from optuna_llm.dashboard._notes import join_note
 _MAX_DIFF = 1_200
 _MAX_TEXT = 6_000
 _MAX_FEEDBACK = 700
+_MAX_CASES = 5
+_MAX_WORDS = 100
 
 
 def write_trial_note(
@@ -56,6 +62,7 @@ def write_trial_note(
     parts += _show_texts(trial, parent, texts, whole)
     if feedback := stored.read_feedback(trial):
         parts += ["**Feedback**", show_block(fold(feedback, None), None, _MAX_FEEDBACK)]
+    parts += _describe_cases(trial, progress)
     if count := len(stored.read_images(trial)):
         several = "s" if count > 1 else ""
         parts.append(f"{count} image{several}, among the trial's artifacts")
@@ -120,6 +127,24 @@ def _show_texts(
         if whole or name not in before:
             yield title
             yield show_block(fold(text, language), language, _MAX_TEXT // len(now))
+
+
+def _describe_cases(trial: FrozenTrial, progress: Progress) -> Iterator[str]:
+    """The worst cases of the trial that something was said of."""
+    results = read_cases(trial).results
+    said = [case for case, result in results.items() if result.words]
+    if not said:
+        return
+    sign = find_case_sign(None, [direction for _, direction in progress.objectives])
+    worst = sorted(said, key=lambda case: (sign * results[case].score, case))[:_MAX_CASES]
+    yield f"**The worst of {len(results)} cases**"
+    yield table(
+        ["case:", "score:", "feedback"],
+        [
+            [str(c), f"{results[c].score:.4g}", escape(one_line(results[c].words, _MAX_WORDS))]
+            for c in worst
+        ],
+    )
 
 
 def _describe_usage(usage: Usage) -> str:

@@ -1,5 +1,8 @@
-"""Evaluating what a model wrote: running programs that are not trusted, rating texts."""
+"""Evaluating what a model wrote: untrusted programs, texts that a judge rates, cases."""
 
+from optuna_llm._study.validation import ValidatedTrial
+from optuna_llm._study.validation import Validation
+from optuna_llm.evaluate._cases import evaluate_cases
 from optuna_llm.evaluate._function import run_function
 from optuna_llm.evaluate._judge import Judge
 from optuna_llm.evaluate._judge import parse_score
@@ -11,6 +14,7 @@ from optuna_llm.evaluate._records import Execution
 from optuna_llm.evaluate._records import Limits
 from optuna_llm.evaluate._sandbox import SandboxError
 from optuna_llm.evaluate._script import run_script
+from optuna_llm.evaluate._validate import validate
 
 
 __all__ = [
@@ -21,8 +25,12 @@ __all__ = [
     "PythonExecution",
     "Rating",
     "SandboxError",
+    "ValidatedTrial",
+    "Validation",
+    "evaluate_cases",
     "parse_score",
     "run_function",
     "run_python",
     "run_script",
+    "validate",
 ]

@@ -10,10 +10,10 @@ from typing import Any
 from typing import TYPE_CHECKING
 
 from optuna_llm._quoting import shorten
+from optuna_llm._study.ledger import TrialCost
 from optuna_llm._study.progress import Progress
 from optuna_llm._study.usage import price
 from optuna_llm._study.usage import Prices
-from optuna_llm._study.usage import read_trial_costs
 from optuna_llm.visualization._points import escape_html
 from optuna_llm.visualization._points import find_lineage
 from optuna_llm.visualization._points import Point
@@ -77,12 +77,12 @@ def draw_usage(
     points: Sequence[Point],
     with_best: bool,
     name: str,
+    spent: Sequence[TrialCost],
     prices: Prices | Mapping[str, Prices] | None,
 ) -> go.Figure:
     """The figure of :func:`plot_usage`."""
     go = import_plotly()
-    found = read_trial_costs(progress.finished)
-    costs = {cost.trial: cost for cost in found if cost.trial is not None}
+    costs = {cost.trial: cost for cost in spent if cost.trial is not None}
     has_tokens = any(cost.usage.prompt_tokens for cost in costs.values())
     amounts = {
         n: c.usage.prompt_tokens + c.usage.completion_tokens if has_tokens else c.usage.calls

@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING
 
 from optuna import Study
 
+from optuna_llm._study.cases import read_case_names
+from optuna_llm._study.ledger import read_costs
 from optuna_llm._study.progress import read_progress
 from optuna_llm._study.usage import Prices
+from optuna_llm.visualization._cases import draw_cases
 from optuna_llm.visualization._figures import draw_lineage
 from optuna_llm.visualization._figures import draw_source_history
 from optuna_llm.visualization._figures import draw_usage
@@ -63,6 +66,34 @@ def plot_lineage(
     return draw_lineage(read_points(read_progress(study), target), target_name)
 
 
+def plot_cases(study: Study, *, n_trials: int = 20) -> go.Figure:
+    """Plot the scores of the best trials in each case, as a heat map.
+
+    Args:
+        study: The study; its objective reports cases (:func:`~optuna_llm.report_case`,
+            :func:`~optuna_llm.evaluate.evaluate_cases`).
+        n_trials: How many trials to show at most, the best on top; of several objectives, the
+            best by the first.
+
+    Returns:
+        A ``plotly.graph_objects.Figure``. A case's name and what the evaluator said of it are
+        shown where the pointer is.
+
+    Raises:
+        ImportError: If plotly is not installed.
+        ValueError: If no complete trial has reported cases, or ``n_trials`` is below 1.
+    """
+    if n_trials < 1:
+        raise ValueError(f"n_trials must be 1 or more: {n_trials!r}.")
+    figure = draw_cases(read_progress(study), read_case_names(study.user_attrs), n_trials)
+    if figure is None:
+        raise ValueError(
+            "No complete trial of the study has cases: report them with evaluate_cases or "
+            "report_case."
+        )
+    return figure
+
+
 def plot_usage(
     study: Study,
     *,
@@ -89,4 +120,5 @@ def plot_usage(
         ValueError: If the study has several objectives and no target is given.
     """
     progress = read_progress(study)
-    return draw_usage(progress, read_points(progress, target), target is None, target_name, prices)
+    points = read_points(progress, target)
+    return draw_usage(progress, points, target is None, target_name, read_costs(study), prices)

@@ -18,7 +18,6 @@ from optuna.trial import TrialState
 from optuna_llm._logging import get_logger
 from optuna_llm._quoting import clean_text
 from optuna_llm._quoting import shorten
-from optuna_llm._study.attributes import Provenance
 from optuna_llm._study.attributes import read_provenance
 from optuna_llm._study.internals import read_constraints
 from optuna_llm._study.progress import Progress
@@ -41,21 +40,34 @@ class Point:
         value: Its objective value, or what the target returns for it.
         source: Who decided its values; ``"none"`` if unknown.
         parent: Number of the trial that its texts were derived from.
+        second_parent: Number of the trial that it was to take over from.
         is_improvement: Whether it was the best trial when it completed.
         is_best_so_far: Whether it beats every trial of a lower number. Trials that run in
             parallel complete in another order, so this is not the same.
         is_best: Whether it is the best trial of the study.
-        hover: Its hover label, as HTML for plotly; what the model wrote is escaped.
+        rationale: The model's words on why; None if there is to be no hover label.
     """
 
     number: int
     value: float
     source: str
     parent: int | None
+    second_parent: int | None
     is_improvement: bool
     is_best_so_far: bool
     is_best: bool
-    hover: str
+    rationale: str | None
+
+    @property
+    def hover(self) -> str:
+        """Its hover label, as HTML for plotly; what the model wrote is escaped."""
+        if self.rationale is None:
+            return ""
+        parents = [n for n in (self.parent, self.second_parent) if n is not None]
+        origin = f", from trial {' and '.join(map(str, parents))}" if parents else ""
+        words = shorten(clean_text(self.rationale), _MAX_RATIONALE)
+        lines = map(escape_html, textwrap.wrap(words, _HOVER_WIDTH))
+        return "<br>".join([f"trial {self.number} ({escape_html(self.source)}{origin})", *lines])
 
 
 def read_points(progress: Progress, target: Target | None) -> list[Point]:
@@ -90,10 +102,11 @@ def read_points(progress: Progress, target: Target | None) -> list[Point]:
                 value=float(value),
                 source=provenance.source or "none",
                 parent=provenance.parent,
+                second_parent=provenance.second_parent,
                 is_improvement=number in improvements,
                 is_best_so_far=is_best_so_far,
                 is_best=number in best,
-                hover=_make_hover(number, provenance),
+                rationale=provenance.rationale,
             )
         )
     if not points:
@@ -113,7 +126,7 @@ def downsample(points: Sequence[Point], limit: int) -> list[Point]:
     rest = [point.number for point in points if point.number not in kept]
     room = limit - len(kept)
     kept |= set(rest if len(rest) <= room else (rest[i * len(rest) // room] for i in range(room)))
-    return [replace(point, hover="") for point in points if point.number in kept]
+    return [replace(point, rationale=None) for point in points if point.number in kept]
 
 
 def find_lineage(points: Sequence[Point]) -> list[Point]:
@@ -130,10 +143,3 @@ def find_lineage(points: Sequence[Point]) -> list[Point]:
 def escape_html(text: str) -> str:
     """The text as plotly shows it verbatim. Plotly does not decode escaped quotes."""
     return html.escape(clean_text(text), quote=False)
-
-
-def _make_hover(number: int, provenance: Provenance) -> str:
-    source = escape_html(provenance.source or "none")
-    origin = "" if provenance.parent is None else f", from trial {provenance.parent}"
-    lines = textwrap.wrap(shorten(clean_text(provenance.rationale), _MAX_RATIONALE), _HOVER_WIDTH)
-    return "<br>".join([f"trial {number} ({source}{origin})", *map(escape_html, lines)])

@@ -3,13 +3,17 @@
 Studies of 100 to 10,000 finished trials with texts of 2 kB and five floats, on SQLite and on
 PostgreSQL. In a process of its own for each sampler: seconds to read the storage, seconds from
 then to the first proposal, milliseconds of a later trial (median of 10), and MB of memory that
-the trials and the sampler take. Run by hand; PostgreSQL as in tests/test_storages.py:
+the trials and the sampler take. Then what a long study costs in memory, where no trial has gained
+anything since the first: milliseconds of CPU of an ask (median and most of 20, cuts of the history
+included) and of what reads all trials, the first time and later. Run by hand; PostgreSQL as in
+tests/test_storages.py:
 
     python tests/benchmarks/scale.py
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 import json
 from pathlib import Path
 import random
@@ -24,7 +28,11 @@ from typing import Any
 import optuna
 
 from optuna_llm import LLMSampler
+from optuna_llm import Prices
 from optuna_llm import suggest_text
+from optuna_llm import usage
+from optuna_llm.callbacks import MaxTokensCallback
+from optuna_llm.dashboard import annotate
 from optuna_llm.testing import ScriptedModel
 from optuna_llm.testing import write_reply
 
@@ -35,6 +43,7 @@ from test_storages import POSTGRESQL
 
 
 SIZES = (100, 1_000, 10_000)
+SIZES_IN_MEMORY = (1_000, 10_000, 100_000)
 NAMES = [f"x{i}" for i in range(5)]
 LINE = "y = {:.6f} * x  # a line of a program\n"
 
@@ -117,6 +126,67 @@ def measure(kind: str, storage: str, size: int) -> None:
         )
 
 
+def fill_in_vain(size: int) -> optuna.Study:
+    """A study in memory, of trials of the model that gain nothing after the first."""
+    study = optuna.create_study()
+    rng = random.Random(0)
+    space: Any = {name: optuna.distributions.FloatDistribution(-5, 5) for name in NAMES}
+    proposal = {"source": "model", "model": "m", "calls": 1, "seconds": 1.0, "prompt_tokens": 9}
+    for number in range(size):
+        told = {**proposal, "rationale": f"Try {number} changes x{number % 5} for a smaller sum."}
+        study.add_trial(
+            optuna.create_trial(
+                params={name: rng.uniform(-5, 5) for name in NAMES},
+                distributions=space,
+                value=1 + rng.random() if number else 0.0,
+                user_attrs={"llm:proposal": told, "feedback": "It ran."},
+            )
+        )
+    return study
+
+
+def take(function: Callable[[], object], repeats: int) -> list[float]:
+    """Milliseconds of CPU of each call."""
+    times = []
+    for _ in range(repeats):
+        begin = time.process_time()
+        function()
+        times.append((time.process_time() - begin) * 1_000)
+    return times
+
+
+def measure_in_memory(size: int) -> None:
+    study = fill_in_vain(size)
+    rng = random.Random(1)
+
+    def answer(messages: object) -> str:
+        return write_reply({name: rng.uniform(-5, 5) for name in NAMES})
+
+    def ask() -> None:
+        study.optimize(lambda t: 1 + sum(t.suggest_float(n, -5, 5) ** 2 for n in NAMES), 1)
+
+    study.sampler = optuna.samplers.RandomSampler()
+    take(ask, 2)
+    random_ms = statistics.median(take(ask, 20))
+    study.sampler = LLMSampler(model=ScriptedModel(answer), base_sampler=study.sampler)
+    take(ask, 2)
+    ours = take(ask, 20)
+    budget = MaxTokensCallback(10**15)
+    last = study.get_trials(deepcopy=False)[-1]
+    found = [
+        f"{size:>10,}{random_ms:>10.1f}{statistics.median(ours):>10.1f}{max(ours):>10.1f}",
+        *(
+            "".join(f"{t:>10.0f}" for t in take(function, 2))
+            for function in (
+                lambda: usage(study, Prices(1, 1)),
+                lambda: budget(study, last),
+                lambda: annotate(study),
+            )
+        ),
+    ]
+    print("".join(found), flush=True)
+
+
 def main() -> None:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     print(
@@ -127,6 +197,10 @@ def main() -> None:
             measure("SQLite", f"sqlite:///{Path(folder) / 'study.db'}", size)
         with new_database(POSTGRESQL, '"') as storage:
             measure("PostgreSQL", storage, size)
+    titles = ("Random", "ask", "most", "usage", "later", "budget", "later", "annotate", "later")
+    print(f"\n{'in memory':>10}" + "".join(f"{title:>10}" for title in titles))
+    for size in SIZES_IN_MEMORY:
+        measure_in_memory(size)
 
 
 if __name__ == "__main__":

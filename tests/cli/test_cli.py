@@ -90,6 +90,14 @@ def start(run: Run, storage: str) -> None:
     run("run", storage, "golf.py:objective", "--direction", "minimize", "--task", "Be short.")
 
 
+def test_a_study_is_written_to_a_page(run: Run) -> None:
+    start(run, "study.log")
+    assert run("report", "study.log").stdout == "Written to report.html.\n"
+    assert Path("report.html").read_text().startswith("<!doctype html>")
+    said = run("report", "study.log", "-o", "absent/page.html", status=1).stderr
+    assert said == "Error: absent/page.html cannot be written: No such file or directory.\n"
+
+
 def test_a_study_is_driven_from_the_first_trial_to_the_files_of_the_best(
     run: Run, storage: str
 ) -> None:

@@ -21,8 +21,8 @@ from optuna_llm import Message
 from optuna_llm import report_feedback
 from optuna_llm import suggest_text
 from optuna_llm import TrialRecord
-from optuna_llm._prompt.aim import choose_parent
 from optuna_llm._prompt.choice import choose_usual
+from optuna_llm._prompt.parents import choose_parents
 from optuna_llm._study.ranking import rank
 from optuna_llm._study.sequences import Finished
 from optuna_llm._study.store import StudyStore
@@ -205,13 +205,26 @@ def test_most_trials_start_from_the_best_and_some_from_elsewhere() -> None:
     assert draw_parents(30, seed=1) != parents[:29]
 
 
-def test_variety_is_hardly_sought_in_the_initial_text() -> None:
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_variety_is_hardly_sought_in_an_initial_text_that_is_not_the_best(sign: int) -> None:
     study = optuna.create_study(sampler=LLMSampler(model=ScriptedModel(count_up()), seed=0))
+    study.optimize(lambda trial: sign * float(suggest_text(trial, "code", "0")), n_trials=3)
+    snapshot = StudyStore(study).snapshot(study)
+    parents = [choose_parents(snapshot, "code", number, 0)[0] for number in range(3, 1_003)]
+    drawn = Counter(parent.number for parent in parents if parent)
+    if sign < 0:
+        assert 0 < drawn[0] < 60 < drawn[1] < drawn[2]
+    else:
+        assert drawn[0] > 700
+
+
+def test_the_last_trial_starts_from_the_best() -> None:
+    study = optuna.create_study(sampler=LLMSampler(model=ScriptedModel(count_up()), seed=0))
+    describe_study(study, n_trials=4)
     study.optimize(lambda trial: -float(suggest_text(trial, "code", "0")), n_trials=3)
     snapshot = StudyStore(study).snapshot(study)
-    parents = [choose_parent(snapshot, "code", number, 0) for number in range(3, 1_003)]
-    drawn = Counter(parent.number for parent in parents if parent)
-    assert 0 < drawn[0] < 60 < drawn[1] < drawn[2]
+    parents = [choose_parents(snapshot, "code", 3, seed)[0] for seed in range(50)]
+    assert {parent.number for parent in parents if parent} == {2}
 
 
 def test_the_next_prompt_can_be_seen_without_a_call() -> None:

@@ -23,10 +23,12 @@ from test_prompt import propose
 from test_prompt import REPLIES
 
 from optuna_llm import LLMSampler
+from optuna_llm import report_case
 from optuna_llm import report_feedback
 from optuna_llm import suggest_text
 from optuna_llm._reply.edits import Edit
 from optuna_llm._reply.edits import write_edits
+from optuna_llm.evaluate import evaluate_cases
 from optuna_llm.testing import ScriptedModel
 from optuna_llm.testing import write_reply
 
@@ -59,6 +61,38 @@ def ask_text() -> ScriptedModel:
     )
     study = make_study(model, "Find a long palindrome.", direction="maximize")
     study.optimize(objective, n_trials=5)
+    return model
+
+
+def ask_cases() -> ScriptedModel:
+    """Questions with names, of which one trial is pruned and none answers all."""
+    questions = {f"sum of {i} and {i}": i for i in range(40)}
+
+    class AfterSix(optuna.pruners.BasePruner):
+        def prune(self, study: optuna.Study, trial: optuna.trial.FrozenTrial) -> bool:
+            return trial.number == 4 and len(trial.intermediate_values) == 20
+
+    def objective(trial: optuna.Trial) -> float:
+        text = suggest_text(trial, "prompt", "Add.", description="A system prompt.")
+
+        def answer(i: int) -> tuple[float, str]:
+            knows = i % 9 < len(text) // 10 and i != 13 and (i != 5 or len(text) < 40)
+            return float(knows), "" if knows else f"answered {i + 1}, not {2 * i}"
+
+        return evaluate_cases(trial, questions, answer)
+
+    prompts = [
+        "Add the two numbers.",
+        "Add the two numbers, digit by digit.",
+        "Add the two numbers, digit by digit, and mind what you carry over.",
+        "Guess the sum.",
+        "Add the two numbers, digit by digit, and check twice what you carry over to the next.",
+    ]
+    model = ScriptedModel(
+        [write_reply(texts={"prompt": p}, rationale=f"Say {p.split()[-1]}") for p in prompts]
+    )
+    study = make_study(model, "Teach sums.", direction="maximize", pruner=AfterSix())
+    study.optimize(objective, n_trials=6)
     return model
 
 
@@ -200,15 +234,45 @@ def ask_with_images() -> ScriptedModel:
     return model
 
 
+def ask_with_two_parents() -> ScriptedModel:
+    """A prompt scored on questions; the best is shown beside one that is better in some."""
+    rules = {
+        "Show each step.": (1, 1, 1, 0, 0, 0, 0.5, 0),
+        "Name the unit.": (0, 0, 0, 1, 1, 0, 0, 0.25),
+        "Round at the end.": (0, 0, 0, 0, 0, 1, 0, 0),
+    }
+
+    def objective(trial: optuna.Trial) -> float:
+        text = suggest_text(trial, "prompt", "Answer the question.", description="Instructions.")
+        scores = [sum(rules[r][i] for r in rules if r in text) for i in range(8)]
+        for case, score in enumerate(scores):
+            report_case(trial, case, score, "" if score else f"No answer to question {case}.")
+        return sum(scores) / len(scores)
+
+    model = ScriptedModel(
+        [
+            write_reply(texts={"prompt": f"Answer the question. {rule}"}, rationale=rule)
+            for rule in [*rules, "Be brief."]
+        ]
+    )
+    sampler = LLMSampler("Answer questions of physics.", model=model, seed=1)
+    study = optuna.create_study(sampler=sampler, direction="maximize")
+    study.optimize(objective, n_trials=5)
+    assert (told(study.trials[4], "parent"), told(study.trials[4], "second_parent")) == (1, 2)
+    return model
+
+
 SCENES: dict[str, Callable[[], ScriptedModel]] = {
     "mixed": ask_mixed,
     "text": ask_text,
+    "cases": ask_cases,
     "numbers": ask_numbers,
     "edits": ask_with_edits,
     "objectives": ask_for_several_objectives,
     "plateau": ask_on_a_plateau,
     "workers": ask_beside_four_workers,
     "images": ask_with_images,
+    "parents": ask_with_two_parents,
 }
 
 

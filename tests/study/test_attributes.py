@@ -29,6 +29,7 @@ from optuna_llm._study.declarations import read_adaptations
 from optuna_llm._study.declarations import read_declared_texts
 from optuna_llm._study.declarations import read_task
 from optuna_llm._study.progress import read_progress
+from optuna_llm._study.validation import read_validation
 from optuna_llm.callbacks import ConsoleCallback
 from optuna_llm.callbacks import MaxCostCallback
 from optuna_llm.callbacks import MaxTokensCallback
@@ -124,6 +125,7 @@ def read_all(study: optuna.Study, *, plots: bool = True) -> None:
         get_texts(trial)
         console(study, trial)
     file.getvalue().encode()
+    read_validation(study.user_attrs)
     str(usage(study))
     str(usage(study, Prices(1, 1)))
     str(sampler.preview(study)).encode()
@@ -162,6 +164,13 @@ OWN: list[dict[str, Any]] = [
     {"llm:proposal": {"calls": 1, "completion_tokens": HUGE}},
     {"llm:proposal": {"from a newer version": 1}},
     {"llm:from a newer version": 1},
+    {"llm:cases": 5},
+    {"llm:cases": {"count": -1, "noise": HUGE}},
+    {"llm:cases": {"scores": [1, 2], "words": 3}},
+    {"llm:cases": {"scores": {"0": "1", "one": 1, "1": float("nan"), "2": HUGE}}},
+    {"llm:cases": {"scores": {"²": 1, "-1": 2, "9999999": 3}}},
+    {"llm:cases": {"scores": {"0": 1}, "words": {"0": 5}}},
+    {"llm:cases": nest(200)},
     {"llm:proposal": {"texts": 5}},
     {"llm:proposal": {"texts": ["code"]}},
     {"llm:proposal": {"texts": {"code": "1"}}},
@@ -178,6 +187,8 @@ OWN: list[dict[str, Any]] = [
 ]
 STUDYS: list[dict[str, Any]] = [
     {"llm:task": 5},
+    {"llm:cases": 5},
+    {"llm:cases": {"0": 5, "one": "a", "1": "\x1b[1m"}},
     {"llm:task": {"task": "x"}},
     {"llm:text:other": "python"},
     {"llm:text:other": {"description": 5}},
