@@ -13,7 +13,9 @@ def append_line(path: Path, line: str) -> None:
         OSError: If it cannot be written.
     """
     # One write to a file opened for appending is not interleaved with those of others.
-    file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+    # Windows would write "\r\n" for a newline.
+    file = os.open(path, flags | getattr(os, "O_BINARY", 0), 0o600)
     try:
         os.write(file, line.encode() + b"\n")
     finally:

@@ -47,7 +47,7 @@ MODULES = {name_module(path): path for path in PACKAGE.rglob("*.py")}
 def find_imports(path: Path) -> set[str]:
     """The modules of this package that a file imports, for its annotations only too."""
     found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if not isinstance(node, ast.ImportFrom):
             continue
         source, _, name = (node.module or "").partition("optuna_llm")

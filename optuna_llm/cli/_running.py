@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Iterator
+import contextlib
 import importlib
 import importlib.util
 from pathlib import Path
@@ -73,10 +74,10 @@ def run(
     if task is not None:
         write_task(study, check_task(task))
     is_idle = True
-    watcher = _Watcher() if watch else None
-    for number in _evaluate(study, function, watcher):
-        is_idle = False
-        _print_result(study, number, as_json=as_json)
+    with _Watcher() if watch else contextlib.nullcontext() as watcher:
+        for number in _evaluate(study, function, watcher):
+            is_idle = False
+            _print_result(study, number, as_json=as_json)
     if is_idle and not watch:
         click.echo("No trial is enqueued.", err=True)
 
@@ -92,7 +93,14 @@ class _Watcher:
 
     def __init__(self) -> None:
         self.is_over = False
+        self._former = signal.getsignal(signal.SIGINT)
+
+    def __enter__(self) -> _Watcher:
         signal.signal(signal.SIGINT, self._interrupt)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        signal.signal(signal.SIGINT, self._former)
 
     def pause(self) -> None:
         """Wait for a moment."""

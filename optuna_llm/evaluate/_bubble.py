@@ -127,7 +127,10 @@ def build_bubble(
 
 def _is_mapped(uid: int) -> bool:
     """Whether root can become this user; in a user namespace of its own it may not."""
-    ranges = [line.split() for line in Path("/proc/self/uid_map").read_text().splitlines()]
+    ranges = [
+        line.split()
+        for line in Path("/proc/self/uid_map").read_text(encoding="utf-8").splitlines()
+    ]
     return any(int(first) <= uid < int(first) + int(count) for first, _, count in ranges)
 
 

@@ -51,7 +51,7 @@ def find_places(root: Path = _ROOT, own: Path = Path("/proc/self/cgroup")) -> li
         own: The file that names the groups of this process.
     """
     try:
-        lines = [line.split(":", 2) for line in own.read_text().splitlines()]
+        lines = [line.split(":", 2) for line in own.read_text(encoding="utf-8").splitlines()]
     except OSError:
         return []
     paths = {kind: path.lstrip("/") for _, kind, path in lines}

@@ -17,7 +17,10 @@ from optuna_llm.models._chat import WAYS_OUT
 
 
 ModelLike: TypeAlias = ChatModel | Callable[[Sequence[Message]], str] | str | None
+"""What names a model: the model, a function, a name, or None for what the environment says."""
+
 ModelsLike: TypeAlias = ModelLike | Sequence[ModelLike] | Mapping[str, ModelLike]
+"""One model or several, in the order of preference or by the names that trials tell of them."""
 
 RESERVED_NAMES = ("base", "tune", "user")
 """Names of proposers that are no models."""

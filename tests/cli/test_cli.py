@@ -175,7 +175,7 @@ def test_a_model_and_people_share_a_study(run: Run) -> None:
     listed = run("show", "study.log").stdout.splitlines()
     assert listed[3].split() == ["trial", "value", "by", "from", "numbers", "rationale"]
     assert listed[5].split()[1:4] == ["24", "user", "0"]
-    assert listed[6].split()[:5] == ["2*", "10", "scripted", "(model)", "1"]
+    assert listed[6].split()[:5] == ["2*", "10", "ScriptedModel", "(model)", "1"]
     assert run("show", "study.log", "-n", 1).stdout.endswith("(2 earlier trials are not shown)\n")
     assert get_texts(study.trials[1])["code"] == "def f():\n    return 1\n"
 

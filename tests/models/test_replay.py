@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import optuna
+from provenance import only_models
 from provenance import told
 import pytest
 
@@ -31,7 +32,8 @@ def ask(text: str) -> tuple[Message, Message]:
 
 
 def run(model: ReplayModel, n_trials: int = 12) -> list[tuple[object, ...]]:
-    study = optuna.create_study(sampler=LLMSampler(model=model, seed=0))
+    sampler = LLMSampler(model=model, seed=0, proposers=only_models)
+    study = optuna.create_study(sampler=sampler)
     study.optimize(objective, n_trials)
     return [
         (
