@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import optuna
+from provenance import only_models
 import pytest
 
 import optuna_llm
@@ -87,7 +88,7 @@ def test_a_study_continued_with_another_model_says_so_once(
 
     study = optuna.create_study()
     for name in ("a", "a", "b"):
-        study.sampler = LLMSampler("Go down.", model=use(name))
+        study.sampler = LLMSampler("Go down.", model=use(name), proposers=only_models)
         study.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=3)
     said = [r.getMessage() for r in logs.records if "proposed by" in r.getMessage()]
     assert said == ["Earlier trials were proposed by a; b is shown them and proposes from now on."]

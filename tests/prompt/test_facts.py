@@ -7,6 +7,7 @@ from typing import Any
 
 import optuna
 from optuna.trial import TrialState
+from provenance import only_models
 from provenance import told
 import pytest
 
@@ -327,7 +328,11 @@ def test_a_long_text_that_has_just_failed_can_be_repaired() -> None:
 
 def test_of_a_failure_long_ago_the_error_is_what_stays() -> None:
     values = iter(range(1, 99))
-    study, model = make_study(lambda _: write_reply({"x": next(values)}), max_prompt_tokens=1_200)
+    study, model = make_study(
+        lambda _: write_reply({"x": next(values)}),
+        max_prompt_tokens=1_200,
+        proposers=only_models,
+    )
 
     @explain_failures
     def fail(trial: optuna.Trial) -> float:
