@@ -78,17 +78,19 @@ def test_a_study_without_a_task_says_once_that_one_helps(
 def test_a_study_continued_with_another_model_says_so_once(
     logs: pytest.LogCaptureFixture,
 ) -> None:
-    def use(name: str) -> ScriptedModel:
-        number = iter(range(1, 100))
-        return ScriptedModel(
-            lambda _: optuna_llm.Completion(
-                write_reply({"x": len(study.trials) / 100 + next(number) / 1000}), name
+    class NamedModel(ScriptedModel):
+        def __init__(self, name: str) -> None:
+            number = iter(range(1, 100))
+            super().__init__(
+                lambda _: optuna_llm.Completion(
+                    write_reply({"x": len(study.trials) / 100 + next(number) / 1000}), name
+                )
             )
-        )
+            self.name = name
 
     study = optuna.create_study()
     for name in ("a", "a", "b"):
-        study.sampler = LLMSampler("Go down.", model=use(name), proposers=only_models)
+        study.sampler = LLMSampler("Go down.", model=NamedModel(name), proposers=only_models)
         study.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=3)
     said = [r.getMessage() for r in logs.records if "proposed by" in r.getMessage()]
     assert said == ["Earlier trials were proposed by a; b is shown them and proposes from now on."]
