@@ -20,6 +20,7 @@ ROOMS = [
     {"_errors", "_images", "_logging", "_cancellation", "_lines", "_mistakes"},
     {"_quoting", "_processes", "_secrets", "_strays", "_watch"},
     {"_records"},
+    {"_outcomes"},
     {"_study"},
     {"_text", "models"},
     {"_reply"},

@@ -10,6 +10,7 @@ from optuna.trial import FrozenTrial
 
 from optuna_llm._errors import ReplyError
 from optuna_llm._logging import get_logger
+from optuna_llm._outcomes import Outcome
 from optuna_llm._prompt.request import make_request
 from optuna_llm._prompt.request import Request
 from optuna_llm._proposing.choosing import ProposerChooser
@@ -18,7 +19,6 @@ from optuna_llm._proposing.claims import ClaimRegistry
 from optuna_llm._proposing.panel import ModelPanel
 from optuna_llm._proposing.prefetch import Prefetcher
 from optuna_llm._proposing.settings import Settings
-from optuna_llm._records import Outcome
 from optuna_llm._records import Problem
 from optuna_llm._records import Proposal
 from optuna_llm._reply.proposals import check_proposal

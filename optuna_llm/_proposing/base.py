@@ -10,9 +10,9 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial
 
+from optuna_llm._outcomes import Outcome
 from optuna_llm._proposing.choosing import find_leader
 from optuna_llm._proposing.credit import BASE
-from optuna_llm._records import Outcome
 from optuna_llm._records import ParamValue
 from optuna_llm._records import Proposal
 from optuna_llm._study import internals

@@ -10,8 +10,8 @@ from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
 
 from optuna_llm._errors import ReplyError
+from optuna_llm._outcomes import Outcome
 from optuna_llm._prompt.request import Request
-from optuna_llm._records import Outcome
 from optuna_llm._records import ParamValue
 from optuna_llm._records import Proposal
 from optuna_llm._records import TrialRecord

@@ -10,10 +10,10 @@ from typing import Any
 from optuna import Study
 
 from optuna_llm._errors import ReplyError
+from optuna_llm._outcomes import Pass
 from optuna_llm._prompt.request import make_problem
 from optuna_llm._proposing.claims import check_new
 from optuna_llm._proposing.model import find_complete
-from optuna_llm._records import Pass
 from optuna_llm._records import Problem
 from optuna_llm._records import Proposal
 from optuna_llm._reply.proposals import parse_reply

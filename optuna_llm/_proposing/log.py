@@ -9,7 +9,7 @@ from pathlib import Path
 
 from optuna_llm._lines import append_line
 from optuna_llm._logging import get_logger
-from optuna_llm._records import Outcome
+from optuna_llm._outcomes import Outcome
 from optuna_llm._records import Proposal
 
 

@@ -19,6 +19,8 @@ from optuna_llm._errors import ModelError
 from optuna_llm._errors import ModelSetupError
 from optuna_llm._errors import ReplyError
 from optuna_llm._logging import get_logger
+from optuna_llm._outcomes import Outcome
+from optuna_llm._outcomes import Pass
 from optuna_llm._prompt.builder import Prompt
 from optuna_llm._prompt.builder import PromptBuilder
 from optuna_llm._prompt.request import Request
@@ -29,8 +31,6 @@ from optuna_llm._proposing.images import ImageLoader
 from optuna_llm._proposing.log import CallLog
 from optuna_llm._proposing.protocol import Accept
 from optuna_llm._records import Completion
-from optuna_llm._records import Outcome
-from optuna_llm._records import Pass
 from optuna_llm._records import Proposal
 from optuna_llm._records import TrialRecord
 from optuna_llm._records import Usage

@@ -16,6 +16,8 @@ from optuna_llm._errors import LLMError
 from optuna_llm._errors import ModelSetupError
 from optuna_llm._errors import NeverAnsweredError
 from optuna_llm._logging import get_logger
+from optuna_llm._outcomes import Outcome
+from optuna_llm._outcomes import Pass
 from optuna_llm._prompt.builder import Prompt
 from optuna_llm._prompt.builder import PromptBuilder
 from optuna_llm._prompt.request import Request
@@ -26,8 +28,6 @@ from optuna_llm._proposing.log import CallLog
 from optuna_llm._proposing.model import ModelProposer
 from optuna_llm._proposing.protocol import Accept
 from optuna_llm._proposing.settings import Settings
-from optuna_llm._records import Outcome
-from optuna_llm._records import Pass
 from optuna_llm._records import Proposal
 from optuna_llm._study.artifacts import ImageReader
 from optuna_llm._study.snapshot import StudySnapshot

@@ -17,8 +17,8 @@ from optuna_llm._cancellation import Cancellation
 from optuna_llm._cancellation import current
 from optuna_llm._cancellation import start_thread
 from optuna_llm._logging import get_logger
-from optuna_llm._records import Attempt
-from optuna_llm._records import Outcome
+from optuna_llm._outcomes import Attempt
+from optuna_llm._outcomes import Outcome
 from optuna_llm._records import Proposal
 from optuna_llm._records import Usage
 

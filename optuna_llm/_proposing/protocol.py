@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import Protocol
 from typing import TypeAlias
 
+from optuna_llm._outcomes import Outcome
 from optuna_llm._prompt.request import Request
-from optuna_llm._records import Outcome
 from optuna_llm._records import Proposal
 from optuna_llm._study.snapshot import StudySnapshot
 

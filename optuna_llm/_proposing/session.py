@@ -15,6 +15,8 @@ from optuna_llm._errors import ModelSetupError
 from optuna_llm._errors import NeverAnsweredError
 from optuna_llm._errors import ReplyError
 from optuna_llm._logging import get_logger
+from optuna_llm._outcomes import Outcome
+from optuna_llm._outcomes import Pass
 from optuna_llm._prompt.builder import Prompt
 from optuna_llm._prompt.request import make_problem
 from optuna_llm._prompt.request import make_request
@@ -27,9 +29,7 @@ from optuna_llm._proposing.credit import BASE
 from optuna_llm._proposing.panel import ModelPanel
 from optuna_llm._proposing.protocol import Proposer
 from optuna_llm._proposing.settings import Settings
-from optuna_llm._records import Outcome
 from optuna_llm._records import ParamValue
-from optuna_llm._records import Pass
 from optuna_llm._records import Problem
 from optuna_llm._records import Proposal
 from optuna_llm._study import attributes as stored

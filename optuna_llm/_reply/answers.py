@@ -14,8 +14,8 @@ import re
 from typing import NamedTuple
 
 from optuna_llm._errors import ReplyError
+from optuna_llm._outcomes import Pass
 from optuna_llm._quoting import one_line
-from optuna_llm._records import Pass
 from optuna_llm._records import Problem
 from optuna_llm._records import TextParameter
 from optuna_llm._reply.blocks import Part

@@ -18,10 +18,10 @@ from typing import TypeAlias
 from optuna.distributions import BaseDistribution
 
 from optuna_llm._errors import ReplyError
+from optuna_llm._outcomes import Pass
 from optuna_llm._quoting import clean_text
 from optuna_llm._quoting import shorten
 from optuna_llm._records import ParamValue
-from optuna_llm._records import Pass
 from optuna_llm._records import Problem
 from optuna_llm._records import Proposal
 from optuna_llm._records import TextParameter

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
 
+from optuna_llm._outcomes import Attempt
 from optuna_llm._quoting import shorten
-from optuna_llm._records import Attempt
 from optuna_llm._records import Usage
 from optuna_llm._study.checks import is_string
 from optuna_llm._study.checks import read_usage

@@ -24,8 +24,8 @@ from typing import TypeGuard
 
 from optuna_llm._images import MAX_IMAGES
 from optuna_llm._logging import get_logger
+from optuna_llm._outcomes import Attempt
 from optuna_llm._quoting import shorten
-from optuna_llm._records import Attempt
 from optuna_llm._records import Source
 from optuna_llm._records import Usage
 from optuna_llm._study.attempts import read_attempts

@@ -14,8 +14,8 @@ from optuna.trial import FrozenTrial
 
 from optuna_llm._errors import LLMError
 from optuna_llm._logging import get_logger
+from optuna_llm._outcomes import Outcome
 from optuna_llm._quoting import one_line
-from optuna_llm._records import Outcome
 from optuna_llm._records import Proposal
 from optuna_llm._records import Source
 from optuna_llm._records import TextParameter

@@ -35,10 +35,10 @@ from optuna_llm import suggest_text
 from optuna_llm import Usage
 from optuna_llm import usage
 from optuna_llm._cancellation import current
+from optuna_llm._outcomes import Outcome
 from optuna_llm._proposing import prefetch
 from optuna_llm._proposing.prefetch import Prefetcher
 from optuna_llm._records import Completion
-from optuna_llm._records import Outcome
 from optuna_llm._records import Proposal
 from optuna_llm.testing import ScriptedModel
 from optuna_llm.testing import write_reply

@@ -14,7 +14,7 @@ import pytest
 from optuna_llm import Prices
 from optuna_llm import Usage
 from optuna_llm import usage
-from optuna_llm._records import Attempt
+from optuna_llm._outcomes import Attempt
 from optuna_llm._study import attributes as stored
 from optuna_llm._study import checks
 from optuna_llm._study.attempts import subtract_attempts
