@@ -23,6 +23,7 @@ from test_prompt import make_study as make_mixed_study
 from test_prompt import propose
 from test_prompt import REPLIES
 
+from optuna_llm import describe_study
 from optuna_llm import LLMSampler
 from optuna_llm import report_case
 from optuna_llm import report_feedback
@@ -265,6 +266,74 @@ def ask_with_two_parents() -> ScriptedModel:
     return model
 
 
+def ask_in_a_conditional_noisy_space() -> ScriptedModel:
+    """Choices, what goes with them, leaders within the noise, one of them measured again."""
+    noise = iter([0.0, 0.01, 0.02, -0.03, 0.01, 0.04, -0.02, 0.0, 0.03, -0.01, 0.02])
+
+    def objective(trial: optuna.Trial) -> float:
+        if trial.suggest_categorical("kind", ["tree", "net", "knn"]) == "net":
+            return 0.4 + trial.suggest_float("rate", 0, 1) / 10 + next(noise)
+        return 0.5 + trial.suggest_int("depth", 1, 9) / 100 + next(noise)
+
+    points: list[dict[str, Any]] = [
+        {"kind": "net", "rate": 0.5},
+        {"kind": "net", "rate": 0.1},
+        {"kind": "tree", "depth": 2},
+        {"kind": "net", "rate": 0.2},
+        {"kind": "net", "rate": 0.05},
+        {"kind": "tree", "depth": 1},
+        {"kind": "net", "rate": 0.15},
+    ]
+    replies = [write_reply(point, rationale="Less of it.") for point in points]
+    again = '<rationale>Tell 3 and 6 apart.</rationale>\n<repeat trial="3"/>'
+    last = write_reply({"kind": "net", "rate": 0.02})
+    model = ScriptedModel([*replies, again, last])
+    study = make_study(model, "Tune a classifier.")
+    describe_study(study, noise=0.03, n_trials=20, target_value=0.35, best_possible=0)
+    study.enqueue_trial({"kind": "tree", "depth": 5})
+    study.enqueue_trial({"kind": "net", "rate": 0.9})
+    study.optimize(objective, n_trials=11)
+    return model
+
+
+def ask_for_the_first_text() -> ScriptedModel:
+    model = ScriptedModel([write_reply(texts={"query": "SELECT 1"})])
+    study = make_study(model, "Find all late orders.", direction="maximize")
+    describe_study(study, best_possible=1, n_trials=8)
+    study.optimize(
+        lambda trial: float(
+            "late" in suggest_text(trial, "query", None, description="A query.", language="sql")
+        ),
+        n_trials=1,
+    )
+    return model
+
+
+def ask_with_a_long_program() -> ScriptedModel:
+    """A program of 6 kB, after its history was cut, with what it has taught."""
+    program = "".join(f"def step_{i}(x):\n    return x * {i} + 0.5\n\n\n" for i in range(150))
+
+    def answer(messages: Any) -> str:
+        i = len(model.calls)
+        edit = Edit(f"    return x * {i} + 0.5", f"    return x * {i}")
+        block = f'<edit name="code" of="{i - 1}">\n{write_edits([edit])}\n</edit>'
+        learned = f"<insights>\n- Halves can go, as in step {i}.\n</insights>"
+        asked = learned if "<insights>" in messages[1].content else ""
+        return f"<rationale>No half in step {i}.</rationale>\n{block}\n{asked}"
+
+    def objective(trial: optuna.Trial) -> float:
+        text = suggest_text(trial, "code", program, language="python", description="Steps.")
+        if trial.number % 5 == 4:
+            report_feedback(trial, "A step is slow: " + "x" * 900)
+        return text.count("0.5")
+
+    model = ScriptedModel(answer)
+    study = make_study(model, "Remove the halves.")
+    study.optimize(objective, n_trials=40)
+    assert study.user_attrs["llm:insights"]
+    return model
+
+
 SCENES: dict[str, Callable[[], ScriptedModel]] = {
     "mixed": ask_mixed,
     "text": ask_text,
@@ -276,6 +345,9 @@ SCENES: dict[str, Callable[[], ScriptedModel]] = {
     "workers": ask_beside_four_workers,
     "images": ask_with_images,
     "parents": ask_with_two_parents,
+    "conditional": ask_in_a_conditional_noisy_space,
+    "first_text": ask_for_the_first_text,
+    "long_program": ask_with_a_long_program,
 }
 
 
