@@ -151,7 +151,9 @@ def objective(trial: optuna.Trial) -> int:
 
 def show_trial(study: optuna.Study, trial: FrozenTrial) -> None:
     proposal = trial.user_attrs.get("llm:proposal", {})
-    reason = proposal.get("rationale", "the program to start from")
+    reason = proposal.get(
+        "rationale", "no proposal" if trial.number else "the program to start from"
+    )
     if trial.state == TrialState.COMPLETE:
         note = ", the best so far" if study.best_trial.number == trial.number else ""
         result = f"{trial.value:.0f} boxes too many{note}"

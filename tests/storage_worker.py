@@ -6,6 +6,7 @@ import sys
 from typing import Any
 
 import optuna
+from provenance import only_models
 
 from optuna_llm import LLMSampler
 from optuna_llm import suggest_text
@@ -36,7 +37,9 @@ def objective(trial: optuna.Trial) -> float:
 def main(address: str, name: str, n_trials: str) -> None:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     study = optuna.load_study(
-        study_name=name, storage=open_storage(address), sampler=LLMSampler(model="offline")
+        study_name=name,
+        storage=open_storage(address),
+        sampler=LLMSampler(model="offline", proposers=only_models),
     )
     study.optimize(objective, int(n_trials))
 

@@ -112,8 +112,11 @@ def test_the_quickstart_ends_with_the_reason_if_the_key_is_wrong(
     storage = f"sqlite:///{tmp_path}/quickstart.db"
     run = run_quickstart(storage, "9", OPENAI_BASE_URL=httpserver.url_for(""))
     assert run.returncode == 1
-    assert "trial  1: failed: " in run.stdout
-    assert run.stdout.count("trial") == 2
+    assert re.findall(r"^trial +\d+: .*", run.stdout, re.MULTILINE) == [
+        "trial  0: the program to start from",
+        "trial  1: no proposal",
+    ]
+    assert "\n          failed: " in run.stdout
     assert run.stderr.startswith("ModelSetupError: ")
     assert "Incorrect API key" in run.stderr
     assert "Traceback" not in run.stderr

@@ -68,7 +68,9 @@ def connect(server: FaultServer, **arguments: Any) -> OpenAIModel:
 
 
 def make_study(model: OpenAIModel, **arguments: Any) -> optuna.Study:
-    return optuna.create_study(sampler=LLMSampler("Go down.", model=model, seed=0, **arguments))
+    return optuna.create_study(
+        sampler=LLMSampler("Go down.", model=model, seed=0, proposers=only_models, **arguments)
+    )
 
 
 def check(study: optuna.Study, n_trials: int, n_jobs: int = 1) -> None:
@@ -164,7 +166,7 @@ def test_forked_processes_outlast_all_faults_and_get_only_their_own_replies() ->
 
     def work(number: int) -> list[str]:
         nonce = f"nonce-{'abcde'[number]}"
-        sampler = LLMSampler(f"Go down: {nonce}.", model=model, seed=number)
+        sampler = LLMSampler(f"Go down: {nonce}.", model=model, seed=number, proposers=only_models)
         study = optuna.create_study(sampler=sampler)
         study.optimize(objective, n_trials=30, catch=LLMError)
         check(study, 30)

@@ -44,7 +44,8 @@ def test_each_call_is_a_line(tmp_path: Path) -> None:
 WORKER = """
 import optuna
 from optuna_llm import LLMSampler
-study = optuna.create_study(sampler=LLMSampler("T" * 20_000, model="offline"))
+sampler = LLMSampler("T" * 20_000, model="offline", proposers=lambda *_: ["offline"])
+study = optuna.create_study(sampler=sampler)
 study.optimize(lambda t: t.suggest_float("x", 0, 1), n_trials=40)
 """
 
