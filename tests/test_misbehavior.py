@@ -282,7 +282,7 @@ def test_several_parameters_are_given_up_one_after_another() -> None:
 
 def test_a_prompt_too_long_is_cut_and_asked_again(logs: pytest.LogCaptureFixture) -> None:
     with serve_faults(lambda _: "too long") as server:
-        study = make_study(connect(server), max_prompt_tokens=16_000, proposers=only_models)
+        study = make_study(connect(server), max_prompt_tokens=16_000)
         study.optimize(objective, n_trials=25)
         check(study, 25)
     sizes = [sum(len(m["content"]) for m in body["messages"]) for body in server.bodies]
