@@ -136,8 +136,9 @@ def test_many_processes_share_a_study_and_try_nothing_twice(address: str) -> Non
     for trial, (x, text) in zip(trials, values, strict=True):
         assert trial.value == x * x + len(text)
         assert text.endswith("字😀")
-    assert told(trials[0], "source") == "initial"
     sources = [told(t, "source") for t in trials]
+    # Of whichever trial was the first to ask.
+    assert "initial" in sources
     assert sources.count("model") > 0.8 * len(trials)
 
 
