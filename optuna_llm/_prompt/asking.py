@@ -203,14 +203,14 @@ def _render_start(
 
 
 def _render_failed(name: str, snapshot: StudySnapshot, room: int, locate: Locator) -> list[str]:
-    """The model's last text if it has failed and the history has only a part of it.
+    """The text of the last trial if it failed and the history shows only a part of it.
 
-    It may need but a small repair. The next prompt is without it.
+    A small repair may be all that it needs. The prompts after this one go without it.
     """
     last = snapshot.finished[-1] if snapshot.finished else None
     if last is None or last.state != TrialState.FAIL or name not in last.texts:
         return []
-    text = clean_text(last.texts.get(name, ""))
+    text = clean_text(last.texts[name])
     fenced = fence_text(text)
     is_known = any(
         locate(last, name, words) is not None for words in (fenced, f"{name}, changes to trial")

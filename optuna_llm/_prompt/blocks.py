@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
 import json
-import math
 from typing import TypeAlias
 
 from optuna.study import StudyDirection
@@ -24,6 +23,7 @@ from optuna_llm._quoting import shorten
 from optuna_llm._records import ParamValue
 from optuna_llm._records import TrialRecord
 from optuna_llm._study.distributions import write_number
+from optuna_llm._study.ranking import is_tie
 from optuna_llm._study.ranking import to_costs
 from optuna_llm._study.snapshot import StudySnapshot
 
@@ -165,7 +165,7 @@ def cut_words(text: str, count: int) -> str:
 def _gist(feedback: str) -> str:
     """Feedback without its traceback, whose last line is what counts."""
     before, traceback, rest = feedback.partition("Traceback (most recent call last):")
-    return f"{before}{rest.strip().rpartition(chr(10))[2]}" if traceback else feedback
+    return before + rest.strip().splitlines()[-1] if traceback and rest.strip() else feedback
 
 
 def _name_decider(record: TrialRecord) -> str:
@@ -177,7 +177,7 @@ def _compare(
     record: TrialRecord, parent: TrialRecord, directions: Sequence[StudyDirection]
 ) -> str:
     (new,), (old,) = to_costs(record, directions), to_costs(parent, directions)
-    if math.isclose(new, old, rel_tol=1e-9):
+    if is_tie(new, old):
         return f"as good as trial {parent.number}"
     return f"{abs(new - old):.3g} {'better' if new < old else 'worse'} than trial {parent.number}"
 

@@ -138,9 +138,8 @@ def _choose_by_value(
 
     Half as often the best where nothing was gained for long; the best if this is the last trial.
     """
-    share = 0.35 if is_stuck(snapshot) else 0.7
-    if snapshot.facts.n_trials == number + 1:
-        share = 1.0
+    is_last = snapshot.facts.n_trials == number + 1
+    share = 1.0 if is_last else 0.35 if is_stuck(snapshot) else 0.7
     draw = rng.random()
     if draw < share:
         # Of several objectives no trial is the best: each in turn is built upon.

@@ -27,10 +27,8 @@ from optuna_llm._study.identity import digest_text
 from optuna_llm._study.identity import identify_record
 from optuna_llm._study.identity import Identity
 from optuna_llm._study.internals import read_constraints
-from optuna_llm._study.ranking import merge_leader
+from optuna_llm._study.leaders import Leaders
 from optuna_llm._study.ranking import rank
-from optuna_llm._study.ranking import spread
-from optuna_llm._study.ranking import to_costs
 from optuna_llm._study.sequences import add_sorted
 from optuna_llm._study.sequences import Finished
 from optuna_llm._study.sequences import Order
@@ -40,11 +38,7 @@ from optuna_llm._study.snapshot import TrialIndex
 from optuna_llm._study.turns import TurnBook
 
 
-_N_LEADERS = 5
 NO_FACTS = StudyFacts()
-
-_TIE = 1e-9
-"""Relative difference up to which two values are the same."""
 
 _SHORT_FEEDBACK = 60
 """Feedback up to this length is shown again even if an earlier trial had the same."""
@@ -75,15 +69,12 @@ class History:
         self._space: dict[str, tuple[int, BaseDistribution]] = {}
         self._uses: dict[str, int] = {}
         self._n_asked = 0
-        self._best: list[TrialRecord] = []
+        self._leaders = Leaders(self._directions, self._index)
         self._constrained = False
         self._longest: dict[str, int] = {}
-        self._gains: list[float] = []
-        self._since_gain: list[TrialRecord] = []
         self._choices = ChoiceStatistics(self._directions)
         self._turns = TurnBook(self._directions)
         self._cases = CaseTable(self._directions)
-        self._noise = 0.0
 
     def update(
         self, trials: Sequence[FrozenTrial], texts: Collection[str] = (), noise: float = 0.0
@@ -96,7 +87,7 @@ class History:
             noise: Standard deviation of the objective; a smaller gain is none.
         """
         self._declared = texts
-        self._noise = noise
+        self._leaders.noise = noise
         self._open.update(range(self._n_seen, len(trials)))
         self._n_seen = max(self._n_seen, len(trials))
         ended = [i for i in self._open if i < len(trials) and trials[i].state.is_finished()]
@@ -145,9 +136,9 @@ class History:
             finished=Finished(self._finished, self._order, self._index.by_number),
             complete=Prefix(self._complete),
             running=[r.record for r in self._running.values() if r.has_values],
-            leaders=_choose_leaders(self._best, self._directions),
-            gains=tuple(self._gains),
-            since_gain=Prefix(self._since_gain),
+            leaders=self._leaders.shown,
+            gains=tuple(self._leaders.gains),
+            since_gain=Prefix(self._leaders.since_gain),
             longest=dict(self._longest),
             has_results=self._n_ended > 0,
             n_empty=self._n_ended - len(self._finished),
@@ -202,7 +193,7 @@ class History:
         self._n_ended += 1
         self.learn_space(trial)
         record = make_record(trial, self._declared)
-        gain = self._note_gain(record) if record.state == TrialState.COMPLETE else 0.0
+        gain = self._leaders.note_gain(record) if record.state == TrialState.COMPLETE else 0.0
         self._turns.add(record, stored.read_provenance(trial), gain)
         if not record.params and not record.texts:
             return  # It failed before it had values: there is nothing to learn from.
@@ -229,49 +220,7 @@ class History:
         self._cases.add(record)
         if record.state == TrialState.COMPLETE:
             self._complete.append(record)
-            self._add_leader(record, identity)
-
-    def _add_leader(self, record: TrialRecord, identity: Identity) -> None:
-        """Take a complete trial among the best; repeats count once, with their mean."""
-        same = self._index.repeats.setdefault(identity, [])
-        same.append(record)
-        if len(same) > 1 and len(self._directions) == 1:
-            self._best = [r for r in self._best if r.number != same[0].number]
-            mean = math.fsum(r.values[0] for r in same if r.values) / len(same)
-            record = replace(same[0], values=(mean,))
-        self._best = merge_leader(self._best, record, self._directions, 2 * _N_LEADERS)
-
-    def _note_gain(self, record: TrialRecord) -> float:
-        """Learn what a complete trial has gained, before it is among the best.
-
-        Returns:
-            By how much it is better than the best before it, 0 if by no more than noise; NaN if
-            it is better in a way that cannot be measured. Of several objectives 0.
-        """
-        if len(self._directions) > 1 or not (record.params or record.texts):
-            return 0.0
-        if not self._best:
-            self._index.steps.add(record.number)
-            return 0.0
-        former, new = (to_costs(r, self._directions)[0] for r in (self._best[0], record))
-        is_feasible = not record.violation and not self._best[0].violation
-        # Rounding makes no gain.
-        is_tie = math.isclose(former, new, rel_tol=_TIE)
-        if is_tie and is_feasible:
-            return 0.0
-        is_step = rank(record, self._directions)[:-1] < rank(self._best[0], self._directions)[:-1]
-        if is_step:
-            self._index.steps.add(record.number)
-        if is_feasible and former - new > self._noise:
-            # A new list, since snapshots keep the one that was.
-            self._since_gain = []
-            if math.isfinite(former - new):
-                self._gains.append(former - new)
-                return former - new
-            return math.nan
-        if record.source == "model" and not (is_feasible and abs(former - new) <= self._noise):
-            self._since_gain.append(record)
-        return math.nan if is_step and not is_feasible else 0.0
+            self._leaders.add(record, identity)
 
 
 class _RunningTrial:
@@ -288,14 +237,6 @@ class _RunningTrial:
     def is_same(self, trial: FrozenTrial) -> bool:
         """Whether nothing has changed since, but for intermediate values."""
         return self._params == trial.params and self._attributes == trial.user_attrs
-
-
-def _choose_leaders(
-    best: Sequence[TrialRecord], directions: Sequence[StudyDirection]
-) -> list[TrialRecord]:
-    feasible = [record for record in best if not record.violation]
-    leaders = list(feasible or best)
-    return (leaders[:_N_LEADERS] if len(directions) == 1 else spread(leaders, _N_LEADERS))[::-1]
 
 
 def name_objectives(study: Study) -> tuple[tuple[str, StudyDirection], ...]:

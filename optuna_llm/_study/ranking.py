@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+import math
 
 from optuna.study import StudyDirection
 
@@ -20,6 +21,11 @@ def to_costs(record: TrialRecord, directions: Sequence[StudyDirection]) -> list[
         -value if direction == StudyDirection.MAXIMIZE else value
         for value, direction in zip(record.values or (), directions, strict=True)
     ]
+
+
+def is_tie(a: float, b: float) -> bool:
+    """Whether two values differ by no more than rounding."""
+    return math.isclose(a, b, rel_tol=1e-9)
 
 
 def merge_leader(
