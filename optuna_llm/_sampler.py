@@ -78,9 +78,9 @@ class LLMSampler(BaseSampler):
         study = optuna.create_study(sampler=LLMSampler("Fill the width.", model="offline"))
         study.optimize(objective, n_trials=10, catch=Exception)
 
-    Trial 0 takes the initial texts, and numbers from the base sampler. Each later trial is
-    proposed by the model in one call, from what all trials of the study have come to, whoever
-    ran them. A reply that cannot be used goes back to the model with the reason. If the model
+    Trial 0 takes the initial texts, and numbers from the base sampler. Later trials are proposed
+    by the model, in one call each, from what all trials of the study have come to, whoever ran
+    them; once it gains little, the base sampler gets some of them. A reply that cannot be used goes back to the model with the reason. If the model
     gives no usable reply, numbers come from the base sampler (its source is then
     ``fallback``, and its error says why); a trial that needs a text fails with an
     :class:`LLMError`, which ``study.optimize(…, catch=LLMError)`` lets pass. A
