@@ -80,11 +80,12 @@ class LLMSampler(BaseSampler):
 
     Trial 0 takes the initial texts, and numbers from the base sampler. Later trials are proposed
     by the model, in one call each, from what all trials of the study have come to, whoever ran
-    them; once it gains little, the base sampler gets some of them. A reply that cannot be used goes back to the model with the reason. If the model
-    gives no usable reply, numbers come from the base sampler (its source is then
-    ``fallback``, and its error says why); a trial that needs a text fails with an
-    :class:`LLMError`, which ``study.optimize(…, catch=LLMError)`` lets pass. A
-    :class:`ModelSetupError`, such as for a wrong key, ends ``study.optimize`` whatever it catches.
+    them; once it gains little, the base sampler gets some of them. A reply that cannot be used
+    goes back to the model with the reason. If the model gives no usable reply, numbers come from
+    the base sampler (its source is then ``fallback``, and its error says why); a trial that needs
+    a text fails with an :class:`LLMError`, which ``study.optimize(…, catch=LLMError)`` lets pass.
+    A :class:`ModelSetupError`, such as for a wrong key, ends ``study.optimize`` whatever it
+    catches.
 
     Args:
         task: What the study is about, in words for the model. By default what the study was
