@@ -1,4 +1,4 @@
-"""Calling off what runs in the background and is no longer wanted."""
+"""Waiting for what runs in the background, and calling it off once it is no longer wanted."""
 
 from __future__ import annotations
 
@@ -8,7 +8,40 @@ import contextlib
 from contextvars import Context
 from contextvars import ContextVar
 import functools
+import math
+from queue import Empty
+from queue import SimpleQueue
 import threading
+import time
+from typing import TypeVar
+
+
+_Item = TypeVar("_Item")
+
+LOOK_SECONDS = 1.0
+"""How long one wait for a background thread may last before it is begun anew.
+
+Python runs signal handlers between waits only: an interrupt that comes just before a lock is
+waited for, or on Windows at any time within, would be noticed no sooner than the wait ends.
+"""
+
+
+def take_turns(seconds: float | None) -> Iterator[float]:
+    """How long to wait, again and again, until so many seconds have passed; None for no end."""
+    deadline = math.inf if seconds is None else time.monotonic() + seconds
+    left = deadline - time.monotonic()
+    while left > LOOK_SECONDS:
+        yield LOOK_SECONDS
+        left = deadline - time.monotonic()
+    yield max(0.0, left)
+
+
+def take(queue: SimpleQueue[_Item], seconds: float | None) -> _Item:
+    """The next item of a queue, or an ``Empty`` once the time is over; None for no end."""
+    for turn in take_turns(seconds):
+        with contextlib.suppress(Empty):
+            return queue.get(timeout=turn)
+    raise Empty
 
 
 class Cancellation:
@@ -37,7 +70,7 @@ class Cancellation:
 
     def wait(self, seconds: float) -> None:
         """Sleep, until it is cancelled at the longest."""
-        self._event.wait(seconds)
+        any(map(self._event.wait, take_turns(seconds)))
 
     @contextlib.contextmanager
     def watch(self, watcher: Callable[[], None]) -> Iterator[None]:

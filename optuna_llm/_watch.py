@@ -17,6 +17,7 @@ import threading
 from typing import IO
 
 from optuna_llm._cancellation import current
+from optuna_llm._cancellation import take_turns
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ def watch(
         tails = [_Tail(pipe, output) for pipe in (process.stdout, process.stderr)]
         threading.Thread(target=_feed, args=(process.stdin, stdin), daemon=True).start()
         with current().watch(running.ended.set):
-            timed_out = not running.ended.wait(timeout)
+            timed_out = not any(map(running.ended.wait, take_turns(timeout)))
     finally:
         running.kill()
         clear()

@@ -15,6 +15,7 @@ from weakref import WeakSet
 
 from optuna_llm._cancellation import Cancellation
 from optuna_llm._cancellation import current
+from optuna_llm._cancellation import LOOK_SECONDS
 from optuna_llm._cancellation import start_thread
 from optuna_llm._logging import get_logger
 from optuna_llm._outcomes import Attempt
@@ -91,7 +92,7 @@ class Prefetcher:
             try:
                 while not self._ready:
                     self._start_calls(ask, self._n_waiting)
-                    self._changed.wait()
+                    self._changed.wait(LOOK_SECONDS)
                 outcome = self._ready.popleft()
             finally:
                 self._n_waiting -= 1

@@ -19,6 +19,7 @@ from optuna import TrialPruned
 
 from optuna_llm._cancellation import Cancellation
 from optuna_llm._cancellation import start_thread
+from optuna_llm._cancellation import take
 from optuna_llm._errors import LLMError
 from optuna_llm._text import describe_error
 
@@ -112,7 +113,7 @@ class CaseRunner:
             case, (cancellation, deadline) = min(running.items(), key=lambda item: item[1][1])
             left = None if deadline == math.inf else max(0.0, deadline - time.monotonic())
             try:
-                run = ended.get(timeout=left)
+                run = take(ended, left)
             except queue.Empty:
                 cancellation.cancel()
                 del running[case]

@@ -50,7 +50,7 @@ def within(seconds: float, call: Callable[[], _Result], abort: Callable[[], None
     try:
         with _cancellation.current().watch(cancel):
             thread.start()
-            end = ends.get(timeout=seconds)
+            end = _cancellation.take(ends, seconds)
     except Empty:
         abort()
         raise late(seconds) from None

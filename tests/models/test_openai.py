@@ -6,7 +6,6 @@ from collections.abc import Callable
 import copy
 import importlib
 import json
-import os
 import pickle
 import signal
 import socket
@@ -250,7 +249,8 @@ def test_a_response_that_trickles_ends_at_the_deadline(part: str) -> None:
 def interrupt(model: OpenAIModel, is_asked: threading.Event) -> None:
     def send() -> None:
         is_asked.wait()
-        os.kill(os.getpid(), signal.SIGINT)
+        # To this thread, so that it does not wake the one that waits.
+        signal.pthread_kill(threading.get_ident(), signal.SIGINT)
 
     threading.Thread(target=send).start()
     with pytest.raises(KeyboardInterrupt):

@@ -366,7 +366,8 @@ def end_by_interrupt(study: optuna.Study) -> None:
         # Trial 1 has got its values by then, so it is trial 2 that waits.
         prefetcher = study.sampler._sessions.get(study)._ahead._prefetcher  # type: ignore[attr-defined]
         wait_for(lambda: len(study.get_trials(deepcopy=False)) == 3 and prefetcher.n_waiting)
-        os.kill(os.getpid(), signal.SIGINT)
+        # To this thread, so that it does not wake the one that waits.
+        signal.pthread_kill(threading.get_ident(), signal.SIGINT)
 
     with pytest.raises(KeyboardInterrupt):
         study.optimize(lambda t: objective(t) if t.number != 1 else interrupted(t), n_trials=9)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Sequence
 from contextlib import suppress
 import dataclasses
+import gc
 import time
 
 from adversarial import OBJECTS
@@ -36,11 +38,22 @@ LIMIT = 0.5
 
 
 def measure(function: Callable[..., object], *arguments: object) -> float:
-    """Seconds of CPU that this thread takes, whether it ends with a value or a ReplyError."""
-    began = time.thread_time()
-    with suppress(ReplyError):
-        function(*arguments)
-    return time.thread_time() - began
+    """Seconds of CPU that this thread takes, whether it ends with a value or a ReplyError.
+
+    The least of three, without the garbage of other tests: a busy machine is not what is measured.
+    """
+    return min(_measure_once(function, arguments) for _ in range(3))
+
+
+def _measure_once(function: Callable[..., object], arguments: Sequence[object]) -> float:
+    gc.disable()
+    try:
+        began = time.thread_time()
+        with suppress(ReplyError):
+            function(*arguments)
+        return time.thread_time() - began
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("name", REPLIES)
