@@ -13,6 +13,7 @@ from optuna_llm._errors import ModelError
 from optuna_llm._errors import ModelSetupError
 from optuna_llm._errors import NeverAnsweredError
 from optuna_llm._errors import ReplyError
+from optuna_llm._failures import explain_failures
 from optuna_llm._images import Image
 from optuna_llm._proposing.credit import Candidate
 from optuna_llm._records import CaseResult
@@ -23,7 +24,6 @@ from optuna_llm._records import Usage
 from optuna_llm._sampler import LLMSampler
 from optuna_llm._study.facts import describe_study
 from optuna_llm._study.turns import Turn
-from optuna_llm._text import explain_failures
 from optuna_llm._text import get_texts
 from optuna_llm._text import report_case
 from optuna_llm._text import report_feedback
@@ -32,6 +32,7 @@ from optuna_llm.models import ChatModel
 
 
 if TYPE_CHECKING:
+    from optuna_llm._fixing import fix_text
     from optuna_llm._proposing.enqueue import propose
     from optuna_llm._study.usage import Prices
     from optuna_llm._study.usage import StudyUsage
@@ -66,6 +67,7 @@ __all__ = [
     "Usage",
     "describe_study",
     "explain_failures",
+    "fix_text",
     "get_texts",
     "propose",
     "report_case",
@@ -79,6 +81,8 @@ def __getattr__(name: str) -> Any:
     # Imported when they are asked for: a study needs one of the models at most, and few the rest.
     if name in ("Prices", "StudyUsage", "usage"):
         return getattr(importlib.import_module("optuna_llm._study.usage"), name)
+    if name == "fix_text":
+        return importlib.import_module("optuna_llm._fixing").fix_text
     if name == "propose":
         return getattr(importlib.import_module("optuna_llm._proposing.enqueue"), name)
     if name in ("CommandModel", "OfflineModel", "OpenAIModel"):

@@ -23,7 +23,7 @@ from optuna_llm._images import mention_hidden
 ParamValue: TypeAlias = float | int | str | bool | None
 """A value of a number parameter; categorical choices make it more than a number."""
 
-Source: TypeAlias = Literal["initial", "model", "base", "fallback", "user"]
+Source: TypeAlias = Literal["initial", "model", "base", "fallback", "tune", "user"]
 """Who decided a trial's values."""
 
 
@@ -129,6 +129,7 @@ class TextParameter:
         initial: The text of the first trial; None where it is too long to be kept with the
             declaration.
         has_initial: Whether there is an initial text; else the model writes the first one too.
+        tunable: Whether numbers in it may be marked as tunable.
     """
 
     name: str
@@ -136,6 +137,7 @@ class TextParameter:
     language: str | None = None
     initial: str | None = None
     has_initial: bool = True
+    tunable: bool = False
 
 
 @dataclass(frozen=True)
@@ -181,6 +183,19 @@ class Problem:
 
 
 @dataclass(frozen=True)
+class Tuning:
+    """What a trial holds of the tunables in one of its texts.
+
+    Attributes:
+        family: Number of the trial that introduced them.
+        values: Their values by name.
+    """
+
+    family: int
+    values: Mapping[str, ParamValue]
+
+
+@dataclass(frozen=True)
 class CaseResult:
     """What the evaluator found in one case.
 
@@ -203,7 +218,8 @@ class TrialRecord:
         values: One value per objective; None where the trial has none. Of a pruned trial the
             value last reported.
         params: Values of the number parameters that have more than one value to take.
-        texts: Values of the text parameters.
+        texts: Values of the text parameters; where they have tunables, marked with their values.
+        tuned: The tunables of its texts, by the text's name; they are not among ``params``.
         step: The last step a pruned trial reported; None where it reported none.
         constraints: Constraint values, infeasible above 0.
         feedback: The evaluator's words.
@@ -224,6 +240,7 @@ class TrialRecord:
     values: tuple[float, ...] | None = None
     params: Mapping[str, ParamValue] = field(default_factory=dict)
     texts: Mapping[str, str] = field(default_factory=dict)
+    tuned: Mapping[str, Tuning] = field(default_factory=dict)
     step: int | None = None
     constraints: Mapping[str, float] = field(default_factory=dict)
     feedback: str = ""
@@ -250,10 +267,12 @@ class Proposal:
 
     Attributes:
         params: Values of the number parameters.
-        texts: Values of the text parameters.
+        texts: Values of the text parameters; tunables in them are marked with their values.
         rationale: The model's words on why.
         parent: Number of the trial whose text was edited; None if the texts were sent whole.
         repeats: Number of the trial whose values are to be measured again; None for new values.
+        families: Numbers of the trials that have introduced the tunables of a text, by its name;
+            without one, it is the trial that takes the proposal.
     """
 
     params: Mapping[str, ParamValue]
@@ -261,3 +280,4 @@ class Proposal:
     rationale: str = ""
     parent: int | None = None
     repeats: int | None = None
+    families: Mapping[str, int] = field(default_factory=dict)

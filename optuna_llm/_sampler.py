@@ -252,7 +252,7 @@ class LLMSampler(BaseSampler):
         if isinstance(outcome.result, LLMError):
             raise outcome.result
         assert isinstance(outcome.result, Proposal)
-        return {**outcome.result.params, **stored.pack_texts(outcome.result.texts)}
+        return {**outcome.result.params, **stored.pack_texts(outcome.result)}
 
     def sample_independent(
         self,

@@ -2,55 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
-import contextlib
 from contextvars import ContextVar
 from dataclasses import replace
-import functools
-import math
-from pathlib import Path
-import re
-import traceback
 from typing import Any
-from typing import TypeVar
 from weakref import WeakKeyDictionary
 
-from optuna import TrialPruned
+from optuna.distributions import CategoricalDistribution
+from optuna.distributions import FloatDistribution
+from optuna.distributions import IntDistribution
 from optuna.trial import BaseTrial
 from optuna.trial import FixedTrial
 from optuna.trial import FrozenTrial
 from optuna.trial import Trial
 
-from optuna_llm._errors import LLMError
-from optuna_llm._errors import ModelSetupError
 from optuna_llm._images import check_images
-from optuna_llm._quoting import shorten
 from optuna_llm._records import CaseResult
+from optuna_llm._records import ParamValue
 from optuna_llm._records import Source
 from optuna_llm._records import TextParameter
 from optuna_llm._study import attributes as stored
 from optuna_llm._study import internals
+from optuna_llm._study import tunings
 from optuna_llm._study.artifacts import upload_images
 from optuna_llm._study.cases import check_case
 from optuna_llm._study.cases import name_cases
 from optuna_llm._study.cases import store_case
 from optuna_llm._study.declarations import declare_text
 from optuna_llm._study.sizes import fit_attribute
+from optuna_llm._tunables import fill
+from optuna_llm._tunables import find_tunables
+from optuna_llm._tunables import make_skeleton
+from optuna_llm._tunables import ParamName
+from optuna_llm._tunables import read_param_name
+from optuna_llm._tunables import render
+from optuna_llm._tunables import Tunable
+from optuna_llm._tunables import TunableError
 
-
-_Result = TypeVar("_Result")
 
 RUNNING: ContextVar[Trial | None] = ContextVar("RUNNING", default=None)
 """The trial whose objective runs in this context, where ``optimize.run`` keeps it from view."""
-
-_EXPLAINS = "explains_failures"
-"""Marks an objective that is wrapped already, also through further wrappers."""
-
-_PACKAGE = str(Path(__file__).parent)
-
-_FRAME = re.compile(r'^(\s*(?:\| +)?File )"([^"\n]+)"', re.MULTILINE)
 
 _asked: WeakKeyDictionary[Trial, dict[str, str | None]] = WeakKeyDictionary()
 """The initial texts that trials were asked with, by name."""
@@ -63,6 +55,7 @@ def suggest_text(
     *,
     description: str = "",
     language: str | None = None,
+    tunable: bool = False,
 ) -> str:
     """The value of a free-form parameter: prose, code, JSON, SQL or any other text.
 
@@ -85,18 +78,21 @@ def suggest_text(
             description.
         description: What the text is for and what it must keep to, told to the model.
         language: Its language (``"python"``), for the model and for display; None for prose.
+        tunable: Whether numbers in it may be marked as tunable, in the initial text and by the
+            model: ``<<margin = 0.35 in 0.05..2 log>>``, ``<<n = 4 in 1..16>>`` for integers and
+            ``<<f = max in max, sum>>`` for choices. The objective gets the text with values in
+            their place. Each is a parameter of the trial, ``code.margin@12`` if trial 12 has
+            introduced it; further values are tried between the model's proposals, at no cost of
+            a model. Under another sampler, that decides them.
 
     Raises:
         ValueError: If the name is taken or invalid, ``initial`` is not a string or differs from
             what this trial gave before, a trial that is not running holds no text of this name,
-            or there is neither an initial text nor a model that could write one.
+            a tunable in it is malformed, or there is neither an initial text nor a model that
+            could write one.
         LLMError: If the model gave no text.
     """
-    stored.check_text_name(name)
-    if initial is not None and not isinstance(initial, str):
-        raise ValueError(f"The initial text of {name!r} must be a string or None: {initial!r}.")
-    if name in trial.distributions:
-        raise ValueError(f"{name!r} is a number parameter of this trial: name the text otherwise.")
+    _check_asked(trial, name, initial, tunable=tunable)
     if isinstance(trial, Trial):
         if _asked.setdefault(trial, {}).setdefault(name, initial) != initial:
             raise ValueError(
@@ -105,16 +101,17 @@ def suggest_text(
             )
         # Declared first, so that other workers and the prompt know of a text that was enqueued.
         parameter = TextParameter(name, description, language, initial, initial is not None)
+        parameter = replace(parameter, tunable=tunable)
         declare_text(trial.study, parameter)
     text = _find_text(trial, name)
     if text is not None:
-        return text
+        return _settle_tunables(trial, name, text) if tunable else text
     if not isinstance(trial, Trial):
         raise ValueError(
             f"This {type(trial).__name__} holds no text {name!r}: set it as a user attribute."
         )
     # A number parameter would make Optuna ask the sampler; this property does it for a text.
-    text = stored.unpack_text(trial.relative_params, name)
+    text, family = stored.unpack_text(trial.relative_params, name)
     if text is None and initial is None:
         raise ValueError(
             f"The text {name!r} has no initial value, and no model has written one: give an "
@@ -124,6 +121,9 @@ def suggest_text(
     if text is None:
         assert initial is not None
         text, source = initial, "initial"
+        family = _find_initial_family(trial, name) if tunable else None
+    if tunable:
+        return _settle_tunables(trial, name, text, source, family)
     _store_text(trial, name, stored.split_text(name, text), source)
     return text
 
@@ -204,95 +204,19 @@ def report_case(
         store_case(trial, case, CaseResult(float(score), feedback))
 
 
-def explain_failures(objective: Callable[[Trial], _Result]) -> Callable[[Trial], _Result]:
-    """Wrap an objective so that the model reads why a trial failed.
-
-    The traceback of an exception is added to the trial's feedback, and so is a returned value
-    that is no number, such as NaN or None. The exception is raised again: Optuna fails the trial,
-    and ``catch=`` decides whether the study continues. Pruning and an :class:`LLMError` say
-    nothing about the candidate and add no feedback; a :class:`ModelSetupError`, such as for a
-    judge's wrong key, ends ``study.optimize`` whatever it catches.
-
-    .. code-block:: python
-
-        @explain_failures
-        def objective(trial):
-            code = suggest_text(trial, "code", START, language="python")
-            run = run_python(code + CALL, inputs=CASES, outputs=["answers"], timeout=10)
-            if not run.ok:
-                raise RuntimeError(run.feedback)
-            if run.values["answers"] != EXPECTED:
-                raise ValueError("f gives a wrong answer.")
-            return run.seconds
-    """
-    if getattr(objective, _EXPLAINS, False):
-        return objective
-
-    @functools.wraps(objective)
-    def explained(trial: Trial) -> _Result:
-        try:
-            value = objective(trial)
-            _explain_value(trial, value)
-        except ModelSetupError as error:
-            if isinstance(trial, Trial):
-                internals.end_optimize(trial.study, error)
-            raise
-        except (TrialPruned, LLMError):
-            raise
-        except Exception as error:
-            add_feedback(trial, describe_error(error))
-            raise
-        return value
-
-    setattr(explained, _EXPLAINS, True)
-    return explained
-
-
-def add_feedback(trial: BaseTrial, words: str) -> None:
-    """Add words to what the evaluator has said of a running trial."""
-    report_feedback(trial, f"{stored.read_feedback(trial)}\n{words}".strip())
-
-
-def _explain_value(trial: Trial, value: Any) -> None:
-    """Add feedback if Optuna is going to fail the trial for the value that it returned.
+def _check_asked(trial: BaseTrial, name: str, initial: str | None, *, tunable: bool) -> None:
+    """Refuse what cannot be asked for.
 
     Raises:
-        OverflowError: If it is an int beyond all floats, for which Optuna would leave the trial
-            RUNNING.
+        ValueError: If the name or the initial text is none.
     """
-    if not isinstance(trial, Trial):
-        return
-    n_objectives = len(trial.study.directions)
-    values = value if isinstance(value, Sequence) else [value]
-    try:
-        if len(values) == n_objectives and not any(math.isnan(float(v)) for v in values):
-            return
-    except (TypeError, ValueError):
-        pass
-    wanted = "a number" if n_objectives == 1 else "a number per objective"
-    add_feedback(trial, f"The objective returned {shorten(repr(value), 200)}, not {wanted}.")
-
-
-def describe_error(error: Exception) -> str:
-    """The traceback from the user's own first frame on, with short paths."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_frame.f_code.co_filename.startswith(_PACKAGE):
-        trace = trace.tb_next
-    lines = traceback.format_exception(type(error), error, trace or error.__traceback__)
-    return _FRAME.sub(lambda match: f'{match[1]}"{_shorten_path(match[2])}"', "".join(lines))
-
-
-def _shorten_path(name: str) -> str:
-    """A file relative to the working directory or to where packages are; else its name alone."""
-    path = Path(name)
-    for folder in ("site-packages", "dist-packages"):
-        if folder in path.parts:
-            return "/".join(path.parts[path.parts.index(folder) + 1 :])
-    if not path.is_absolute():
-        return name
-    with contextlib.suppress(OSError, ValueError):
-        return path.relative_to(Path.cwd()).as_posix()
-    return path.name
+    stored.check_text_name(name)
+    if initial is not None and not isinstance(initial, str):
+        raise ValueError(f"The initial text of {name!r} must be a string or None: {initial!r}.")
+    if tunable and initial is not None:
+        _find_tunables(name, initial)
+    if name in trial.distributions:
+        raise ValueError(f"{name!r} is a number parameter of this trial: name the text otherwise.")
 
 
 def _find_text(trial: BaseTrial, name: str) -> str | None:
@@ -330,16 +254,95 @@ def _store_text(trial: Trial, name: str, pieces: Mapping[str, str], source: Sour
         texts={**known.texts, name: len(pieces)},
     )
     attributes = {} if told == known else stored.provenance_attributes(told)
+    _store_new(trial, {**attributes, **pieces})
+
+
+def _store_new(trial: Trial, attributes: Mapping[str, object]) -> None:
+    """Store the attributes that the trial does not have yet, in this order."""
     held = trial.user_attrs
-    for key, value in {**attributes, **pieces}.items():
+    for key, value in attributes.items():
         if held.get(key) != value:
             trial.set_user_attr(key, value)
 
 
+def _find_tunables(name: str, text: str) -> Sequence[Tunable]:
+    try:
+        return find_tunables(text)
+    except TunableError as error:
+        raise ValueError(f"The text {name!r}: {error}") from None
+
+
+def _settle_tunables(
+    trial: BaseTrial,
+    name: str,
+    text: str,
+    source: Source | None = None,
+    family: int | None = None,
+) -> str:
+    """The text with a value in place of each tunable, which becomes a parameter of the trial.
+
+    Args:
+        trial: The trial.
+        name: The text's name.
+        text: The text, marked or as the trial has stored it.
+        source: Who has decided the text, as for :func:`_store_text`.
+        family: The trial that has introduced its tunables; None for this one.
+    """
+    if not isinstance(trial, Trial):
+        return render(text) if _find_tunables(name, text) else text
+    marked = tunings.read_template(trial, name) or text
+    found = _find_tunables(name, marked)
+    known = {**trial.params, **internals.read_given_params(trial)}
+    numbers = [p.family for p in map(read_param_name, known) if p and p.text == name]
+    number = numbers[0] if numbers else trial.number if family is None else family
+    # Where a sampler knows nothing of texts, it has the tunables to decide.
+    is_free = source == "initial" and not _asks_models(trial)
+    if found:
+        # First, since the parameters are known as tunables by it.
+        _store_new(trial, tunings.split_template(name, marked))
+    values = {
+        t.name: _suggest(trial, ParamName(name, t.name, number), t, is_free=is_free) for t in found
+    }
+    if found:
+        marked = fill(marked, values)
+        _store_new(trial, tunings.split_template(name, marked))
+        text = render(marked)
+    _store_text(trial, name, stored.split_text(name, text), source)
+    return text
+
+
+def _suggest(trial: Trial, param: ParamName, tunable: Tunable, *, is_free: bool) -> ParamValue:
+    if not is_free:
+        internals.fix_param(trial, str(param), tunable.value)
+    taken = tunable.distribution
+    if isinstance(taken, FloatDistribution):
+        return trial.suggest_float(str(param), taken.low, taken.high, log=taken.log)
+    if isinstance(taken, IntDistribution):
+        return trial.suggest_int(str(param), taken.low, taken.high, log=taken.log)
+    assert isinstance(taken, CategoricalDistribution)
+    return trial.suggest_categorical(str(param), taken.choices)
+
+
+def _find_initial_family(trial: Trial, name: str) -> int:
+    """Trial 0, whoever is the first to try the initial text, unless that has another one."""
+    if trial.number == 0:
+        return 0
+    first = internals.read_trials(trial.study)[0]
+    marked = tunings.read_template(first, name)
+    initial = _asked[trial][name] or ""
+    is_other = marked is not None and make_skeleton(marked) != make_skeleton(initial)
+    return trial.number if is_other else 0
+
+
+def _asks_models(trial: Trial) -> bool:
+    """Whether the trial's sampler is an :class:`LLMSampler`."""
+    return hasattr(internals.find_sampler(trial), "artifact_store")
+
+
 def _store_images(trial: Trial, images: Sequence[object]) -> None:
-    sampler = internals.find_sampler(trial)
-    if not hasattr(sampler, "artifact_store"):
+    if not _asks_models(trial):
         return  # An objective runs unchanged under any other sampler.
+    sampler: Any = internals.find_sampler(trial)
     checked = check_images(images)
     if checked and sampler.artifact_store is None:
         raise ValueError(

@@ -19,6 +19,7 @@ import optuna
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
 
+from optuna_llm._failures import explain_failures
 from optuna_llm._mistakes import refuse_unknown
 from optuna_llm._prompt.templates import SYSTEM_TEMPLATE
 from optuna_llm._prompt.templates import USER_TEMPLATE
@@ -26,7 +27,6 @@ from optuna_llm._records import TextParameter
 from optuna_llm._sampler import LLMSampler
 from optuna_llm._study import internals
 from optuna_llm._study.facts import describe_study
-from optuna_llm._text import explain_failures
 from optuna_llm._text import get_texts
 from optuna_llm._text import report_feedback
 from optuna_llm._text import RUNNING

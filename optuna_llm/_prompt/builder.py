@@ -195,7 +195,7 @@ class PromptBuilder:
             share: How many of them it is to take, beside one whole text.
         """
         snapshot, transcript = page.snapshot, page.transcript
-        transcript.append(snapshot.finished, limit, page.render_block)
+        transcript.append(snapshot.told, limit, page.render_block)
         text = str(transcript)
         # Two texts may stand there whole, one of them replaced, beside the changes to them.
         usual = min(limit, share + 2 * transcript.largest + transcript.lines_size)
@@ -204,8 +204,8 @@ class PromptBuilder:
         asks = self._insights and not page.request.problem.is_json
         if is_too_long or (len(text) > usual and (self._is_cut_due or not asks)):
             transcript.cut(
-                snapshot.finished,
-                self._choose(snapshot.finished, snapshot.directions),
+                snapshot.told,
+                self._choose(snapshot.told, snapshot.directions),
                 share * _CUT_SHARE // 10 + transcript.largest,
                 limit,
                 page.render_block,

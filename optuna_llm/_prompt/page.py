@@ -16,6 +16,7 @@ from optuna_llm._prompt.blocks import BlockRenderer
 from optuna_llm._prompt.blocks import write_numbers
 from optuna_llm._prompt.blocks import write_values
 from optuna_llm._prompt.cases import render_case_table
+from optuna_llm._prompt.families import render_families
 from optuna_llm._prompt.request import Locator
 from optuna_llm._prompt.request import Request
 from optuna_llm._prompt.templates import Templates
@@ -111,7 +112,8 @@ class Page:
         asked = render_request(
             self.snapshot, self.request, self.names, room, locate, is_bare=self.is_bare
         )
-        best = self._render_leaders(told) + _render_choices(self.snapshot, self.request)
+        best = self._render_leaders(told) + render_families(self.snapshot, self.request)
+        best += _render_choices(self.snapshot, self.request)
         cases = render_case_table(self.snapshot, self.request.leaders, room // 10)
         filled = self.templates.user.format(
             history=self._render_history(told),
@@ -147,10 +149,10 @@ class Page:
         )
         if is_best and len(text) <= self.room // 4:
             return None
-        parent = self.snapshot.find(record.parent)
+        parent = find_told(self.snapshot, record.parent)
         if parent is not None and parent is not record and name in parent.texts:
             return parent
-        first = self.snapshot.finished[0] if self.snapshot.finished else None
+        first = self.snapshot.told[0] if self.snapshot.told else None
         if first is None or first is record or not is_shown(first) or name not in first.texts:
             return None
         return first
@@ -196,6 +198,15 @@ class Page:
             values = write_values(leader, self.names, digits)
             lines.append(f"- trial {leader.number}: {values}{infeasible}{numbers}")
         return "\n".join(lines) + "\n\n"
+
+
+def find_told(snapshot: StudySnapshot, number: int | None) -> TrialRecord | None:
+    """The finished trial of a number; of one that only tuned, the one that it is a variant of."""
+    record = snapshot.find(number)
+    if record is None or record.source != "tune":
+        return record
+    first = max(tuning.family for tuning in record.tuned.values())
+    return snapshot.find(first) or record
 
 
 def _write_insight(line: str) -> str:

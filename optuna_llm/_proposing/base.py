@@ -47,14 +47,16 @@ class BaseProposer:
         self._space = space
 
     def propose(self, snapshot: StudySnapshot, request: Request, accept: Accept) -> Outcome:
-        """The base sampler's values, duplicates included: it knows what repeats are good for."""
+        """The base sampler's values; what it repeats, ``accept`` may refuse."""
         leader = find_leader(snapshot, request.problem, request.number)
         texts = {}
         if leader is not None:
             texts = {text.name: leader.texts[text.name] for text in request.problem.texts}
         proposal = Proposal(self._sample(), texts)
         parent = leader.number if leader is not None and texts else None
-        return Outcome(proposal, source="base", proposer=BASE, parent=parent)
+        outcome = Outcome(proposal, source="base", proposer=BASE, parent=parent)
+        accept(outcome, ())
+        return outcome
 
     def _sample(self) -> dict[str, ParamValue]:
         own_space = self._sampler.infer_relative_search_space(self._study, self._trial)

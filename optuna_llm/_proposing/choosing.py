@@ -7,6 +7,7 @@ import random
 
 from optuna_llm._proposing.credit import BASE
 from optuna_llm._proposing.credit import Candidate
+from optuna_llm._proposing.credit import TUNE
 from optuna_llm._proposing.settings import Settings
 from optuna_llm._records import Problem
 from optuna_llm._records import TrialRecord
@@ -28,19 +29,27 @@ class ProposerChooser:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
 
-    def choose(self, snapshot: StudySnapshot, number: int, *, has_base: bool) -> list[str]:
+    def choose(
+        self,
+        snapshot: StudySnapshot,
+        number: int,
+        *,
+        has_base: bool = False,
+        has_tuner: bool = False,
+    ) -> list[str]:
         """Names of the candidates in the order in which they are asked.
 
         Args:
             snapshot: The study.
             number: The trial's number.
             has_base: Whether the base sampler has something to decide.
+            has_tuner: Whether there are tunables to tune.
 
         Raises:
             ValueError: If the user's function names nobody, or somebody who is no candidate.
         """
         models = list(self._settings.models)
-        if len(models) == 1 and not has_base:
+        if len(models) == 1 and not has_base and not has_tuner:
             return models
         costs = {}
         if len(models) > 1:
@@ -48,6 +57,8 @@ class ProposerChooser:
         candidates = [Candidate(name, cost=costs.get(name)) for name in models]
         if has_base:
             candidates.append(Candidate(BASE, is_model=False))
+        if has_tuner:
+            candidates.append(Candidate(TUNE, is_model=False))
         # Drawn by the trial's number, as its parent is: so workers need not talk.
         rng = random.Random(f"{self._settings.seed} {number} proposer")
         chosen = self._settings.proposers(snapshot.turns, candidates, rng)

@@ -27,6 +27,9 @@ from optuna_llm._study.turns import Turn
 BASE = "base"
 """The base sampler's name among the proposers."""
 
+TUNE = "tune"
+"""The name of what tries other values of the tunables in a text."""
+
 _PATIENCE = 8
 """Trials by which it is told whether the models still gain. A good model rarely has so many in a
 row in vain while there is something to gain; a bad one loses few trials by them."""
@@ -73,7 +76,8 @@ class Candidate:
 
     Attributes:
         name: The name that its trials are stored with.
-        is_model: Whether it is a model; else its proposals cost nothing.
+        is_model: Whether it is a model; else its proposals cost nothing. ``"tune"`` is among the
+            candidates only while there is a text worth tuning.
         cost: What a proposal has cost on average, in a unit that is the same for all candidates;
             None where there was none yet.
     """
@@ -100,6 +104,10 @@ def choose_by_credit(
         candidates: Who can propose it.
         rng: Draws that belong to the trial.
     """
+    # What tuning gains is owed to who wrote the text; nobody's share depends on it.
+    turns = [turn for turn in turns if turn.proposer != TUNE]
+    tuner = [c.name for c in candidates if c.name == TUNE]
+    candidates = [c for c in candidates if c.name != TUNE]
     recent = turns[-_WINDOW:]
     weights = _weigh_costs(candidates)
     worth = {c.name: _draw_worth(recent, c, rng) for c in candidates}
@@ -108,12 +116,12 @@ def choose_by_credit(
     others = [c.name for c in candidates if not c.is_model]
     others.sort(key=worth.__getitem__, reverse=True)
     if not models or not others:
-        return models or others
+        return tuner + models + others
     progress = measure_progress(turns, models)
     is_granted = not progress and rng.random() < _LEAST_SHARE
     if progress > _LITTLE or (worth[models[0]] >= worth[others[0]] and not is_granted):
-        return models + others
-    return [others[0], *models, *others[1:]]
+        return tuner + models + others
+    return [*tuner, others[0], *models, *others[1:]]
 
 
 def measure_progress(turns: Sequence[Turn], models: Sequence[str]) -> float:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
+import itertools
 
 from optuna import Study
 from optuna.distributions import BaseDistribution
@@ -26,9 +27,11 @@ from optuna_llm._proposing.choosing import can_vary
 from optuna_llm._proposing.choosing import ProposerChooser
 from optuna_llm._proposing.claims import ClaimRegistry
 from optuna_llm._proposing.credit import BASE
+from optuna_llm._proposing.credit import TUNE
 from optuna_llm._proposing.panel import ModelPanel
 from optuna_llm._proposing.protocol import Proposer
 from optuna_llm._proposing.settings import Settings
+from optuna_llm._proposing.tuner import Tuner
 from optuna_llm._records import ParamValue
 from optuna_llm._records import Problem
 from optuna_llm._records import Proposal
@@ -36,6 +39,8 @@ from optuna_llm._study import attributes as stored
 from optuna_llm._study import internals
 from optuna_llm._study.snapshot import StudySnapshot
 from optuna_llm._study.store import StudyStore
+from optuna_llm._study.tunings import find_params
+from optuna_llm._study.tunings import mark_texts
 
 
 _logger = get_logger(__name__)
@@ -65,6 +70,7 @@ class StudySession:
         self._store = StudyStore(study, settings.task, settings.models)
         self._claims = ClaimRegistry(self._store)
         self._chooser = ProposerChooser(settings)
+        self._tuner = Tuner(settings.seed)
         self._panel = ModelPanel(settings, slots)
         self._ahead = AheadProposer(
             settings, self._store, self._claims, self._panel, self._chooser
@@ -101,35 +107,42 @@ class StudySession:
                 initial = {n: t.initial for n, t in snapshot.texts.items() if n in new}
                 texts = {**{n: t for n, t in initial.items() if t is not None}, **texts}
         else:
-            has_base = can_vary(snapshot, request.problem, request.number)
-            order = self._chooser.choose(snapshot, request.number, has_base=has_base)
-            models = [name for name in order if name != BASE]
+            order = self._chooser.choose(
+                snapshot,
+                request.number,
+                has_base=can_vary(snapshot, request.problem, request.number),
+                has_tuner=self._tuner.find(snapshot, request) is not None,
+            )
+            others: dict[str, Proposer] = {BASE: base, TUNE: self._tuner}
             varied = None
-            if order[0] == BASE:
-                varied = self._ask_base(study, trial, snapshot, request, base)
+            for name in itertools.takewhile(others.__contains__, order):
+                varied = varied or self._vary(study, trial, snapshot, request, others[name])
+            models = [name for name in order if name not in others]
             outcome = varied or self._ask(study, trial, snapshot, request, models)
             if not isinstance(outcome.result, Proposal):
                 outcome = self._stand_in(snapshot, request, base, outcome)
         if outcome.source != "model" or not isinstance(outcome.result, Proposal):
             self._store.record(study, trial, outcome, texts)
-        return outcome
+        return _find_families(snapshot, outcome)
 
-    def _ask_base(
+    def _vary(
         self,
         study: Study,
         trial: FrozenTrial,
         snapshot: StudySnapshot,
         request: Request,
-        base: Proposer,
+        proposer: Proposer,
     ) -> Outcome | None:
-        """The base sampler's proposal that the trial has claimed; None if it was tried before."""
-        outcome = base.propose(snapshot, request, _accept)
-        try:
+        """The proposal of who asks no model, claimed by the trial; None if it was tried before."""
+
+        def claim(outcome: Outcome, others: Sequence[Proposal]) -> None:
             self._claims.claim(study, trial, outcome, request)
+
+        try:
+            return proposer.propose(snapshot, request, claim)
         except ReplyError as error:
-            _logger.info("Trial %d: the base sampler repeats itself: %s", trial.number, error)
+            _logger.info("Trial %d: no new values without a model: %s", trial.number, error)
             return None
-        return outcome
 
     def _ask(
         self,
@@ -233,7 +246,9 @@ class StudySession:
     ) -> Request:
         # A stale trial that is done again has the values that it had then.
         fixed = {**trial.params, **(internals.read_fixed_params(trial) or {})}
-        held = stored.read_texts(trial, snapshot.texts.keys())
+        for name in find_params(trial, fixed):
+            del fixed[name]  # Its text holds them.
+        held = mark_texts(trial, stored.read_texts(trial, snapshot.texts.keys()))
         given = held | {n: fixed.pop(n) for n in snapshot.texts if isinstance(fixed.get(n), str)}
         problem = make_problem(
             snapshot,
@@ -252,6 +267,17 @@ class StudySession:
             fixed=fixed,
             given=given,
         )
+
+
+def _find_families(snapshot: StudySnapshot, outcome: Outcome) -> Outcome:
+    """An outcome that says which trials have introduced the tunables in its texts."""
+    if not isinstance(outcome.result, Proposal):
+        return outcome
+    texts = outcome.result.texts
+    tunable = [t.name for t in snapshot.texts.values() if t.tunable and t.name in texts]
+    found = {name: snapshot.families.find(name, texts[name]) for name in tunable}
+    families = {name: number for name, number in found.items() if number is not None}
+    return replace(outcome, result=replace(outcome.result, families=families))
 
 
 def _params(outcome: Outcome) -> Mapping[str, ParamValue]:

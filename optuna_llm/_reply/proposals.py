@@ -41,6 +41,8 @@ from optuna_llm._reply.wrapping import refuse_new_fences
 from optuna_llm._reply.wrapping import unescape_reply
 from optuna_llm._reply.wrapping import unwrap
 from optuna_llm._study.distributions import read_number
+from optuna_llm._tunables import find_tunables
+from optuna_llm._tunables import TunableError
 
 
 _MAX_REPLY = 1_000_000
@@ -269,11 +271,21 @@ def _check_texts(texts: Mapping[str, str], problem: Problem) -> None:
     for parameter in problem.texts:
         if parameter.name not in texts and parameter.name not in problem.conditional:
             raise ReplyError(f'there is no <text name="{parameter.name}"> block.')
+    tunable = {parameter.name for parameter in problem.texts if parameter.tunable}
     for name, text in texts.items():
+        if name in tunable:
+            _check_tunables(name, text)
         if not text.strip():
             raise ReplyError(f'<text name="{name}"> is empty.')
         if odd := _UNUSABLE.search(text):
             raise ReplyError(f'<text name="{name}"> holds the character {odd[0]!r}: leave it out.')
+
+
+def _check_tunables(name: str, text: str) -> None:
+    try:
+        find_tunables(text)
+    except TunableError as error:
+        raise ReplyError(f'<text name="{name}">: {error}') from None
 
 
 def _check_numbers(

@@ -26,6 +26,7 @@ from optuna_llm._images import MAX_IMAGES
 from optuna_llm._logging import get_logger
 from optuna_llm._outcomes import Attempt
 from optuna_llm._quoting import shorten
+from optuna_llm._records import Proposal
 from optuna_llm._records import Source
 from optuna_llm._records import Usage
 from optuna_llm._study.attempts import read_attempts
@@ -50,14 +51,16 @@ PREFIX = "llm:"
 PROPOSAL = "llm:proposal"
 IMAGES = "llm:images"
 CASES = "llm:cases"
+TEMPLATE = "llm:template:"
 _RELATIVE = "llm:text:"
-_TRIAL_KEYS = (PROPOSAL, IMAGES, CASES)
+_FAMILY = _RELATIVE + "\n"  # No text has such a name.
+_TRIAL_KEYS = (PROPOSAL, IMAGES, CASES, TEMPLATE)
 """The keys of a trial under our prefix, or what they begin with if they end in a colon."""
 
 _MAX_RATIONALE = 2_000
 _MAX_ERROR = 1_500
 _MAX_NAME = 200
-_MAX_PIECES = 100_000
+MAX_PIECES = 100_000
 
 _ARTIFACT_ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z-]{0,99}")
 """Artifact stores make paths and keys of these."""
@@ -167,7 +170,7 @@ def read_texts(trial: HasAttributes, declared: Collection[str] = ()) -> dict[str
     for name, count in _read_counts(trial).items():
         if trial.user_attrs.get(name) is None:
             continue  # The objective has not asked for it, or not yet.
-        pieces = _take_pieces(trial, name, count)
+        pieces = take_pieces(trial, name, count)
         if len(pieces) == count:
             texts[name] = "".join(pieces.values())
         else:
@@ -182,13 +185,13 @@ def read_given_pieces(trial: HasAttributes, name: str) -> dict[str, str]:
     """All pieces of a text that was stored by hand, by key; empty if there is none."""
     if name in _read_counts(trial):
         return {}
-    pieces = _take_pieces(trial, name, _MAX_PIECES)
+    pieces = take_pieces(trial, name, MAX_PIECES)
     if not pieces and trial.user_attrs.get(name) is not None:
         _skip(trial, name)
     return pieces
 
 
-def _take_pieces(trial: HasAttributes, name: str, count: int) -> dict[str, str]:
+def take_pieces(trial: HasAttributes, name: str, count: int) -> dict[str, str]:
     """At most so many pieces of a text, by key, up to the first that is missing or no string."""
     attributes = trial.user_attrs
     keys = (_piece_key(name, i) for i in range(count))
@@ -196,18 +199,18 @@ def _take_pieces(trial: HasAttributes, name: str, count: int) -> dict[str, str]:
     return {key: attributes[key] for key in present}
 
 
-def pack_texts(texts: Mapping[str, str]) -> dict[str, str]:
+def pack_texts(proposal: Proposal) -> dict[str, Any]:
     """Texts as a sampler hands them to the objective, among the relative parameters.
 
     Only those that the objective asks for are stored. No number parameter has such a name.
     """
-    return {_RELATIVE + name: text for name, text in texts.items()}
+    texts = {_RELATIVE + name: text for name, text in proposal.texts.items()}
+    return {**texts, **{_FAMILY + name: n for name, n in proposal.families.items()}}
 
 
-def unpack_text(params: Mapping[str, Any], name: str) -> str | None:
-    """The text of a name that a sampler has handed over; None where it has none."""
-    text: str | None = params.get(_RELATIVE + name)
-    return text
+def unpack_text(params: Mapping[str, Any], name: str) -> tuple[str | None, int | None]:
+    """The text of a name that a sampler has handed over, and its family; None without one."""
+    return params.get(_RELATIVE + name), params.get(_FAMILY + name)
 
 
 def _read_counts(trial: HasAttributes) -> dict[str, int]:
@@ -222,7 +225,7 @@ def _read_counts(trial: HasAttributes) -> dict[str, int]:
     known = {
         name: count
         for name, count in counts.items()
-        if is_text_name(name) and is_count(count) and 0 < count <= _MAX_PIECES
+        if is_text_name(name) and is_count(count) and 0 < count <= MAX_PIECES
     }
     if len(known) < len(counts):
         _skip(trial, f"{PROPOSAL}: texts")

@@ -109,6 +109,8 @@ def declare_text(study: Study, parameter: TextParameter) -> None:
     }
     if not parameter.has_initial:
         value["has_initial"] = False
+    if parameter.tunable:
+        value["tunable"] = True
     if json_bytes(value) > MAX_BYTES:
         value["initial"] = None
     if json_bytes(value) > MAX_BYTES:
@@ -175,7 +177,8 @@ def _read_parameter(name: str, value: object) -> TextParameter | None:
     if not all(part is None or isinstance(part, str) for part in (language, initial)):
         return None
     has_initial = value.get("has_initial") is not False
-    return TextParameter(name, description, language, initial, has_initial)
+    tunable = value.get("tunable") is True
+    return TextParameter(name, description, language, initial, has_initial, tunable)
 
 
 def _skip(key: str) -> None:

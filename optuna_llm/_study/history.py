@@ -23,6 +23,7 @@ from optuna_llm._study.case_table import CaseTable
 from optuna_llm._study.cases import read_cases
 from optuna_llm._study.choices import ChoiceStatistics
 from optuna_llm._study.facts import StudyFacts
+from optuna_llm._study.families import FamilyBook
 from optuna_llm._study.identity import digest_text
 from optuna_llm._study.identity import identify_record
 from optuna_llm._study.identity import Identity
@@ -35,6 +36,9 @@ from optuna_llm._study.sequences import Order
 from optuna_llm._study.sequences import Prefix
 from optuna_llm._study.snapshot import StudySnapshot
 from optuna_llm._study.snapshot import TrialIndex
+from optuna_llm._study.tunings import find_params
+from optuna_llm._study.tunings import mark_texts
+from optuna_llm._study.tunings import read_tunings
 from optuna_llm._study.turns import TurnBook
 
 
@@ -63,8 +67,11 @@ class History:
         self._n_ended = 0
         self._running: dict[int, _RunningTrial] = {}
         self._finished: list[TrialRecord] = []
+        self._told: list[TrialRecord] = []
+        self._variants: set[int] = set()
         self._complete: list[TrialRecord] = []
         self._order: Order = []
+        self._told_order: Order = []
         self._latest_with_images: TrialRecord | None = None
         self._space: dict[str, tuple[int, BaseDistribution]] = {}
         self._uses: dict[str, int] = {}
@@ -75,6 +82,7 @@ class History:
         self._choices = ChoiceStatistics(self._directions)
         self._turns = TurnBook(self._directions)
         self._cases = CaseTable(self._directions)
+        self._families = FamilyBook(self._directions)
 
     def update(
         self, trials: Sequence[FrozenTrial], texts: Collection[str] = (), noise: float = 0.0
@@ -95,15 +103,18 @@ class History:
         n_ranked = len(self._order)
         for trial in sorted((trials[i] for i in ended), key=completion_order):
             self._add_finished(trial)
-        new = [rank(record, self._directions) for record in self._complete[n_ranked:]]
-        self._order = add_sorted(self._order, new)
+        new = self._complete[n_ranked:]
+        self._order = add_sorted(self._order, [rank(r, self._directions) for r in new])
+        told = [rank(r, self._directions) for r in new if r.number not in self._variants]
+        self._told_order = add_sorted(self._told_order, told)
         self._update_running([trials[i] for i in sorted(self._open) if i < len(trials)])
 
     def learn_space(self, trial: FrozenTrial) -> None:
         """Learn which number parameters a trial has used, and their ranges."""
+        tunables = find_params(trial, trial.distributions)
         for name, distribution in trial.distributions.items():
             number, _ = self._space.get(name, (-1, None))
-            if trial.number >= number:
+            if trial.number >= number and name not in tunables:
                 self._space[name] = (trial.number, distribution)
 
     def make_snapshot(
@@ -134,6 +145,7 @@ class History:
             constrained=self._constrained,
             n_trials=self._n_seen,
             finished=Finished(self._finished, self._order, self._index.by_number),
+            told=Finished(self._told, self._told_order, self._index.by_number),
             complete=Prefix(self._complete),
             running=[r.record for r in self._running.values() if r.has_values],
             leaders=self._leaders.shown,
@@ -148,6 +160,7 @@ class History:
             choices=self._choices,
             cases=self._cases,
             case_names=case_names,
+            families=self._families,
             turns=Prefix(self._turns.turns),
             spent=self._turns.copy_spent(),
             # A later update gives the history's own index other running trials.
@@ -218,6 +231,11 @@ class History:
             self._index.by_feedback.setdefault(record.feedback, record)
         self._choices.add(record, self.space)
         self._cases.add(record)
+        is_relative = self._families.add(record)
+        if is_relative and record.source not in ("model", "user"):
+            self._variants.add(record.number)
+        else:
+            self._told.append(record)
         if record.state == TrialState.COMPLETE:
             self._complete.append(record)
             self._leaders.add(record, identity)
@@ -258,6 +276,8 @@ def make_record(trial: FrozenTrial, declared: Collection[str] = ()) -> TrialReco
     stored.skip_unknown_keys(trial)
     provenance = stored.read_provenance(trial)
     cases = read_cases(trial)
+    tunables = find_params(trial, trial.params)
+    texts = mark_texts(trial, stored.read_texts(trial, declared))
     return TrialRecord(
         number=trial.number,
         state=trial.state,
@@ -265,9 +285,10 @@ def make_record(trial: FrozenTrial, declared: Collection[str] = ()) -> TrialReco
         params={
             name: value
             for name, value in sorted(trial.params.items())
-            if not trial.distributions[name].single()
+            if not trial.distributions[name].single() and name not in tunables
         },
-        texts=stored.read_texts(trial, declared),
+        texts=texts,
+        tuned=read_tunings(trial, texts),
         step=trial.last_step,
         constraints=read_constraints(trial),
         feedback=stored.read_feedback(trial),

@@ -126,6 +126,14 @@ def read_given_params(trial: BaseTrial) -> Mapping[str, Any]:
     return trial._fixed_params if isinstance(trial, Trial) else {}
 
 
+def fix_param(trial: Trial, name: str, value: Any) -> None:
+    """Have a running trial take this value where its objective asks for the parameter.
+
+    As if it had been enqueued with it, which it may have been with another.
+    """
+    trial._fixed_params = {name: value, **trial._fixed_params}
+
+
 def read_live_trial(trial: Trial) -> FrozenTrial:
     """A running trial as this process knows it, intermediate values included, without a read."""
     return trial._cached_frozen_trial

@@ -9,6 +9,7 @@ import math
 from optuna.study import StudyDirection
 
 from optuna_llm._records import TrialRecord
+from optuna_llm._study.families import find_family
 from optuna_llm._study.identity import Identity
 from optuna_llm._study.ranking import is_tie
 from optuna_llm._study.ranking import merge_leader
@@ -58,7 +59,21 @@ class Leaders:
             self._best = [r for r in self._best if r.number != same[0].number]
             mean = math.fsum(r.values[0] for r in same if r.values) / len(same)
             record = replace(same[0], values=(mean,))
+        if len(self._directions) == 1:
+            record = self._replace_relative(record)
         self._best = merge_leader(self._best, record, self._directions, 2 * _N_SHOWN)
+
+    def _replace_relative(self, record: TrialRecord) -> TrialRecord:
+        """The better of a trial and the leader of its family, which is no longer among them.
+
+        Five values of the same tunables would leave no room for another program.
+        """
+        family = find_family(record)
+        if family is None:
+            return record
+        relatives = [record, *(r for r in self._best if find_family(r) == family)]
+        self._best = [r for r in self._best if find_family(r) != family]
+        return min(relatives, key=lambda r: rank(r, self._directions))
 
     def note_gain(self, record: TrialRecord) -> float:
         """Learn what a trial has gained, before it is added.
@@ -84,7 +99,9 @@ class Leaders:
             # A new list, since snapshots keep the one that was.
             self.since_gain = []
             if math.isfinite(former - new):
-                self.gains.append(former - new)
+                # What tuning gains says nothing of what another program would.
+                if record.source != "tune":
+                    self.gains.append(former - new)
                 return former - new
             return math.nan
         if record.source == "model" and not (is_feasible and abs(former - new) <= self.noise):

@@ -18,6 +18,7 @@ from optuna_llm._study.case_table import CaseTable
 from optuna_llm._study.choices import ChoiceStatistics
 from optuna_llm._study.distributions import count_values
 from optuna_llm._study.facts import StudyFacts
+from optuna_llm._study.families import FamilyBook
 from optuna_llm._study.identity import digest_text
 from optuna_llm._study.identity import identify
 from optuna_llm._study.identity import identify_record
@@ -75,6 +76,8 @@ class StudySnapshot:
         constrained: Whether any trial has constraints.
         n_trials: Number of trials in any state.
         finished: The finished trials that have values, in order of completion.
+        told: Those of them that the model is told one by one: all but those that only
+            gave the tunables of an earlier one other values.
         complete: Those of them that are complete.
         running: The running trials that have values, by number.
         first_running: The lowest number of a running trial; None where none runs.
@@ -92,6 +95,7 @@ class StudySnapshot:
         choices: What came of each choice of the categorical parameters.
         cases: What trials have reached in each case.
         case_names: Names of cases, by number.
+        families: The trials with tunables, by family.
         turns: What each finished trial tells of its proposer, in order of completion.
         spent: What the proposals of each proposer have cost.
     """
@@ -104,6 +108,7 @@ class StudySnapshot:
     constrained: bool
     n_trials: int
     finished: Finished
+    told: Finished
     complete: Sequence[TrialRecord]
     running: Sequence[TrialRecord]
     first_running: int | None
@@ -119,6 +124,7 @@ class StudySnapshot:
     choices: ChoiceStatistics = field(repr=False)
     cases: CaseTable = field(repr=False)
     case_names: Mapping[int, str] = field(repr=False)
+    families: FamilyBook = field(repr=False)
     turns: Sequence[Turn] = field(repr=False)
     spent: Mapping[str, Spending] = field(repr=False)
     _index: TrialIndex = field(repr=False)

@@ -119,7 +119,7 @@ class StudyStore:
         known = stored.read_provenance(trial)
         is_used = isinstance(result, Proposal)
         source: Source | None = outcome.source if is_used else None
-        proposer = outcome.proposer if source in ("model", "base", "fallback") else None
+        proposer = outcome.proposer if source in ("model", "base", "fallback", "tune") else None
         rationale = result.rationale if isinstance(result, Proposal) else ""
         parent = outcome.find_parent()
         usage = outcome.total_usage

@@ -22,11 +22,11 @@ from optuna.study import StudyDirection
 from optuna.trial import Trial
 from optuna.trial import TrialState
 
+from optuna_llm._failures import explain_failures
 from optuna_llm._quoting import clean_text
 from optuna_llm._study.attributes import read_feedback
 from optuna_llm._study.declarations import check_task
 from optuna_llm._study.declarations import write_task
-from optuna_llm._text import explain_failures
 from optuna_llm.cli._opening import open_storage
 from optuna_llm.cli._opening import open_study
 from optuna_llm.cli._opening import print_json

@@ -32,6 +32,7 @@ _SOURCES = {
     "model": "proposed by the model",
     "base": "sampled by the base sampler",
     "fallback": "sampled by the base sampler because the model failed",
+    "tune": "the tunables of an earlier text, tuned",
     "user": "enqueued by the user",
 }
 

@@ -21,7 +21,7 @@ from optuna_llm._cancellation import Cancellation
 from optuna_llm._cancellation import start_thread
 from optuna_llm._cancellation import take
 from optuna_llm._errors import LLMError
-from optuna_llm._text import describe_error
+from optuna_llm._failures import describe_error
 
 
 Evaluate: TypeAlias = Callable[[Any], Any]

@@ -21,6 +21,7 @@ from optuna.trial import BaseTrial
 from optuna.trial import Trial
 from optuna.trial import TrialState
 
+from optuna_llm._failures import add_feedback
 from optuna_llm._quoting import one_line
 from optuna_llm._study import internals
 from optuna_llm._study.cases import check_count
@@ -28,7 +29,6 @@ from optuna_llm._study.cases import name_cases
 from optuna_llm._study.cases import number_cases
 from optuna_llm._study.cases import read_case_names
 from optuna_llm._study.cases import read_cases
-from optuna_llm._text import add_feedback
 from optuna_llm.evaluate._case_record import CaseRecord
 from optuna_llm.evaluate._case_runner import CaseRun
 from optuna_llm.evaluate._case_runner import CaseRunner

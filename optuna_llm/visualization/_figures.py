@@ -28,6 +28,7 @@ _COLORS = {
     "model": "#1f77b4",
     "base": "#2ca02c",
     "fallback": "#ff7f0e",
+    "tune": "#17becf",
     "user": "#9467bd",
     "none": "#c7c7c7",
 }
