@@ -70,7 +70,7 @@ class _FixedTextSampler(BaseSampler):
         self._space = dict(trial.distributions)
         self._tunables = find_params(trial, trial.distributions)
         self._parent = trial.number
-        self._own = optuna.create_study(directions=study.directions, sampler=sampler)
+        self._own = internals.create_scratch_study(study.directions, sampler)
         self._asked: dict[int, Trial] = {}
         self._n_read = 0
         self._open: list[int] = []

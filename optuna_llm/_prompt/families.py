@@ -18,6 +18,10 @@ from optuna_llm._tunables import read_param_name
 from optuna_llm._tunables import write_value
 
 
+_TITLE = (
+    "# What tuning found, by the trial that introduced the tunables; trials that only tuned are "
+    "not listed above"
+)
 _MAX_FAMILIES = 5
 _NEAR = 0.02
 """Within what part of its range a value is at its end."""
@@ -34,11 +38,7 @@ def render_families(snapshot: StudySnapshot, request: Request) -> str:
     lines = [_describe(family, names, snapshot) for family in tuned]
     if not lines:
         return ""
-    return (
-        "# What tuning found, by the trial that introduced the tunables\n\n"
-        + "".join(lines)
-        + "\n"
-    )
+    return f"{_TITLE}\n\n{''.join(lines)}\n"
 
 
 def _describe(family: Family, names: list[str], snapshot: StudySnapshot) -> str:

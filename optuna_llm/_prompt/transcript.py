@@ -38,6 +38,9 @@ _N_BRIEF = 10
 _N_LINES = 300
 """How many trials keep a line at each cut."""
 
+_MAX_MISSES = 20
+"""After how many trials in a row that there is no room for no further one is rendered in full."""
+
 _LINES_TITLE = "In short:\n"
 _BLOCKS_TITLE = "\nIn full:\n\n"
 
@@ -197,8 +200,13 @@ def _allot(
         limit -= raise_to(record, Detail.SHORT, limit // 2)
     left = min(size, limit)
     # The best stands first: its text, whole there, need not be sent anew with each request.
+    n_misses = 0
     for record in ranked[:_N_LINES]:
-        left -= raise_to(record, Detail.FULL, left)
+        taken = raise_to(record, Detail.FULL, left)
+        left -= taken
+        n_misses = 0 if taken else n_misses + 1
+        if n_misses == _MAX_MISSES:
+            break
     for record in latest[:_N_BRIEF]:
         left -= raise_to(record, Detail.BRIEF, left)
     return details

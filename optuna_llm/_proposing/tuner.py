@@ -24,6 +24,7 @@ from optuna_llm._records import ParamValue
 from optuna_llm._records import Proposal
 from optuna_llm._study.families import Family
 from optuna_llm._study.importance import to_trial
+from optuna_llm._study.internals import create_scratch_study
 from optuna_llm._study.snapshot import StudySnapshot
 from optuna_llm._tunables import fill
 from optuna_llm._tunables import read_param_name
@@ -96,7 +97,7 @@ def _make_study(family: Family, directions: Sequence[StudyDirection], seed: str)
             n_ei_candidates=_N_CANDIDATES,
             multivariate=True,
         )
-    study = optuna.create_study(sampler=sampler, directions=list(directions))
+    study = create_scratch_study(directions, sampler)
     study.add_trials([to_trial(record, family.space) for record in family.trials])
     return study
 

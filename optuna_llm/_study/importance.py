@@ -15,6 +15,7 @@ from optuna.trial import TrialState
 from optuna_llm._records import TrialRecord
 from optuna_llm._study.families import Family
 from optuna_llm._study.families import read_values
+from optuna_llm._study.internals import create_scratch_study
 
 
 _LEAST = 8
@@ -38,7 +39,7 @@ def _rate(
     space: tuple[tuple[str, BaseDistribution], ...],
     direction: StudyDirection,
 ) -> Mapping[str, float]:
-    study = optuna.create_study(direction=direction)
+    study = create_scratch_study([direction])
     study.add_trials([to_trial(record, dict(space)) for record in records])
     evaluator = optuna.importance.PedAnovaImportanceEvaluator()
     return optuna.importance.get_param_importances(study, evaluator=evaluator)

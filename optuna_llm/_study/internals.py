@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from collections.abc import Sequence
+from contextvars import ContextVar
 import copy
+import logging
 from typing import Any
 
 import optuna
@@ -18,6 +20,7 @@ from optuna.samplers import PartialFixedSampler
 from optuna.storages import BaseStorage
 from optuna.storages import RDBStorage
 from optuna.storages._cached_storage import _CachedStorage
+from optuna.study import StudyDirection
 from optuna.trial import BaseTrial
 from optuna.trial import FixedTrial
 from optuna.trial import FrozenTrial
@@ -253,6 +256,22 @@ def record_heartbeat(study: Study, trial_id: int) -> None:
     """Record a heartbeat of a trial, in a storage that has heartbeats."""
     storage: Any = study._storage
     storage.record_heartbeat(trial_id)
+
+
+def create_scratch_study(
+    directions: Sequence[StudyDirection], sampler: BaseSampler | None = None
+) -> Study:
+    """A study in memory that is nobody's business: Optuna does not say that it was created."""
+    token = _is_scratch.set(True)
+    try:
+        return optuna.create_study(directions=list(directions), sampler=sampler)
+    finally:
+        _is_scratch.reset(token)
+
+
+_is_scratch: ContextVar[bool] = ContextVar("_is_scratch", default=False)
+
+logging.getLogger("optuna.storages._in_memory").addFilter(lambda record: not _is_scratch.get())
 
 
 def read_study_system_attrs(study: Study) -> Mapping[str, Any]:

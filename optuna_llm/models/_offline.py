@@ -9,10 +9,15 @@ import math
 import random
 import re
 
+from optuna.distributions import CategoricalDistribution
+
 from optuna_llm._records import Completion
 from optuna_llm._records import Message
 from optuna_llm._records import ParamValue
+from optuna_llm._study.distributions import describe_distribution
 from optuna_llm._study.distributions import write_number
+from optuna_llm._tunables import fill
+from optuna_llm._tunables import find_tunables
 
 
 _NUMBER_LINE = re.compile(
@@ -29,6 +34,7 @@ _RATING = re.compile(r"the score, a number from (\S+) to (\S+), in this form:\n<
 _REJECTED = "\n# Your last reply could not be used\n"
 _MULTILINE = re.MULTILINE | re.DOTALL
 _FEEDBACK = re.compile(r"\nfeedback:(?: [^\n]*|\n(`{3,})\n.*?\n\1)(?=\n)", re.DOTALL)
+_MARKER = re.compile(r"<<[^<>\n]*>>")
 _LITERAL = re.compile(r"(?<![\w.])\d+\.?\d*(?:[eE][-+]?\d+)?(?![\w.])")
 
 
@@ -162,8 +168,16 @@ def _change_number(
 
 
 def _change_text(text: str, width: float, share: float, rng: random.Random) -> str:
-    """The text with some of its number literals changed; without any, with two words swapped."""
-    literals = list(_LITERAL.finditer(text))
+    """The text with some of its number literals changed; without any, with two words swapped.
+
+    What is marked as tunable is left to the tuner, unless there is nothing else.
+    """
+    marked = [m.span() for m in _MARKER.finditer(text)]
+    literals = [
+        m for m in _LITERAL.finditer(text) if not any(a <= m.start() < b for a, b in marked)
+    ]
+    if not literals and marked:
+        return _change_markers(text, width, rng)
     if not literals:
         return _swap_words(text, 1 if share < 1 else 3, rng)
     chosen = {rng.randrange(len(literals))}
@@ -172,6 +186,17 @@ def _change_text(text: str, width: float, share: float, rng: random.Random) -> s
         begin, end = literals[i].span()
         text = text[:begin] + _change_literal(literals[i][0], width, rng) + text[end:]
     return text
+
+
+def _change_markers(text: str, width: float, rng: random.Random) -> str:
+    """The text with another value in each marker of a number."""
+    values: dict[str, ParamValue] = {}
+    for tunable in find_tunables(text):
+        if not isinstance(tunable.distribution, CategoricalDistribution):
+            kind, words = describe_distribution(tunable.distribution).split(" from ", 1)
+            value = _change_number(tunable.value, kind, words, width, rng)
+            values[tunable.name] = float(f"{value:.4g}") if kind == "float" else value
+    return fill(text, values)
 
 
 def _change_literal(literal: str, width: float, rng: random.Random) -> str:

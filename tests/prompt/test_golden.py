@@ -296,6 +296,26 @@ def ask_in_a_conditional_noisy_space() -> ScriptedModel:
     return model
 
 
+def ask_with_tunables() -> ScriptedModel:
+    """A program whose constants were tuned, and one that was written after that."""
+    programs = [
+        "m = <<m = 3 in 1..10>>\ng = <<gain = 0.5 in 0.1..10.0 log>>\nf = <<f = max in max, min>>",
+        "m = 2",
+    ]
+    model = ScriptedModel([write_reply(texts={"code": text}, rationale="r") for text in programs])
+
+    def objective(trial: optuna.Trial) -> float:
+        start = "m = <<m = 9 in 1..10>>\ng = 2\nf = min"
+        code = suggest_text(trial, "code", start, language="python", tunable=True)
+        names: dict[str, Any] = {}
+        exec(code, names)
+        return float(names["m"] * names.get("g", 1) + names.get("f", max)(0, 2))
+
+    study = optuna.create_study(sampler=LLMSampler("Small.", model=model, seed=1))
+    study.optimize(objective, n_trials=50, callbacks=[lambda s, _: model.calls[1:] and s.stop()])
+    return model
+
+
 def ask_for_the_first_text() -> ScriptedModel:
     model = ScriptedModel([write_reply(texts={"query": "SELECT 1"})])
     study = make_study(model, "Find all late orders.", direction="maximize")
@@ -347,6 +367,7 @@ SCENES: dict[str, Callable[[], ScriptedModel]] = {
     "parents": ask_with_two_parents,
     "conditional": ask_in_a_conditional_noisy_space,
     "first_text": ask_for_the_first_text,
+    "tunables": ask_with_tunables,
     "long_program": ask_with_a_long_program,
 }
 

@@ -51,6 +51,25 @@ def test_a_trial_knows_its_sampler_however_often_it_is_wrapped() -> None:
         assert internals.find_sampler(trial) is inner
 
 
+def test_a_scratch_study_is_made_without_a_word(logs: pytest.LogCaptureFixture) -> None:
+    study = internals.create_scratch_study([optuna.study.StudyDirection.MAXIMIZE])
+    assert "created" not in logs.text
+    optuna.create_study()
+    assert "created" in logs.text
+    assert study.direction == optuna.study.StudyDirection.MAXIMIZE
+
+
+def test_a_running_trial_can_be_given_a_value() -> None:
+    trial, _ = ask(optuna.create_study())
+    internals.fix_param(trial, "x", 0.25)
+    assert trial.suggest_float("x", 0, 1) == 0.25
+    study = optuna.create_study()
+    study.enqueue_trial({"x": 0.75})
+    trial, _ = ask(study)
+    internals.fix_param(trial, "x", 0.25)
+    assert trial.suggest_float("x", 0, 1) == 0.75
+
+
 def test_a_study_knows_its_storage_and_its_id_there() -> None:
     study = optuna.create_study(study_name="s")
     storage, study_id = internals.find_storage(study)
