@@ -27,19 +27,25 @@ class Pass:
     reason: str
 
 
+EVALUATION = "evaluation"
+"""In the place of a proposer: a model that the objective asks, such as a judge."""
+
+
 @dataclass(frozen=True)
 class Attempt:
     """What it cost to ask a model for a trial whose values it did not decide.
 
     Attributes:
-        proposer: The model's configured name; empty where a call was cancelled.
-        result: Whether it failed, saw nothing to gain, or had a proposal that was not used.
+        proposer: The model's configured name; empty where a call was cancelled; ``EVALUATION``
+            where the objective asked it.
+        result: Whether it failed, saw nothing to gain, had a proposal that was not used, or was
+            asked by the objective.
         usage: The cost.
         model: The model's name, as its server reports it.
     """
 
     proposer: str
-    result: Literal["failed", "passed", "unused"]
+    result: Literal["failed", "passed", "unused", "evaluated"]
     usage: Usage = field(default_factory=Usage)
     model: str | None = None
 

@@ -93,7 +93,7 @@ class MaxTokensCallback:
         costs = read_costs(study)
         self._warned = self._warned or _warn_of_uncounted_tokens(costs)
         spent = [cost.usage.prompt_tokens + cost.usage.completion_tokens for cost in costs]
-        if sum(spent) + _in_flight(study, spent) >= self._n_tokens:
+        if sum(spent) + _in_flight(study, costs, spent) >= self._n_tokens:
             study.stop()
 
 
@@ -135,15 +135,22 @@ class MaxCostCallback:
         costs = read_costs(study)
         self._warned = self._warned or _warn_of_uncounted_tokens(costs)
         spent = [price(cost, self._prices) for cost in costs]
-        if sum(spent) + _in_flight(study, spent) >= self._cost:
+        if sum(spent) + _in_flight(study, costs, spent) >= self._cost:
             study.stop()
 
 
-def _in_flight(study: Study, spent: Sequence[float]) -> float:
-    """The expected cost of the running trials whose proposals have not arrived yet."""
+def _in_flight(study: Study, costs: Sequence[TrialCost], spent: Sequence[float]) -> float:
+    """The expected cost of the running trials whose proposals have not arrived yet.
+
+    Args:
+        study: The study.
+        costs: What has been spent, of a trial by whom it asked.
+        spent: The same as one number each.
+    """
     running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
     waiting = [t for t in running if read_source(t) is None]
-    return len(waiting) * sum(spent) / len(spent) if spent else 0.0
+    n_known = len({cost.trial for cost in costs})
+    return len(waiting) * sum(spent) / n_known if spent else 0.0
 
 
 def _warn_of_uncounted_tokens(costs: Sequence[TrialCost]) -> bool:

@@ -7,27 +7,20 @@ import re
 from typing import Any
 
 import optuna
+from pages import find_runnable
+from pages import PAGES
+from pages import ROOT
+from pages import run_page
 import pytest
 
 import optuna_llm
 
 
-ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-PAGES = {
-    str(path.relative_to(ROOT)): path.read_text(encoding="utf-8")
-    for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]
-}
+README = PAGES["README.md"]
 
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-_PYTHON = re.compile(r"^(<!-- not run: .+ -->\n)?```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)")
 _PATH = re.compile(r"`([\w./-]+\.(?:py|md|toml)|[\w.-]+/)`")
-
-
-def find_runnable(page: str) -> list[str]:
-    """The blocks of Python on a page that are to run."""
-    return [code for not_run, code in _PYTHON.findall(page) if not not_run]
 
 
 @pytest.mark.parametrize(
@@ -42,9 +35,7 @@ def test_the_code_of_a_page_runs_from_top_to_bottom(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    names: dict[str, Any] = {"__name__": "page"}
-    for code in find_runnable(PAGES[name]):
-        exec(compile(code, name, "exec"), names)
+    run_page(name)
 
 
 LOOP = """\
@@ -128,7 +119,7 @@ def test_links_lead_to_files_and_headings_that_exist(name: str) -> None:
 @pytest.mark.parametrize("name", PAGES)
 def test_files_and_folders_that_a_page_names_exist(name: str) -> None:
     rooms = (ROOT, ROOT / "optuna_llm", ROOT / "examples", ROOT / "tests/benchmarks")
-    folders = [*rooms, *(ROOT / "optuna_llm").glob("*/")]
+    folders = [*rooms, *(ROOT / "optuna_llm").glob("**/")]
     named = set(_PATH.findall(PAGES[name])) - {"dist/"}
     assert {path for path in named if not any((f / path).exists() for f in folders)} == set()
 

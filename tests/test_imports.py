@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import functools
 from graphlib import TopologicalSorter
+import importlib
 from pathlib import Path
 import subprocess
 import sys
@@ -31,7 +32,7 @@ ROOMS = [
     {"_page"},
     {"_console", "_fixing", "_sampler", "evaluate", "testing", "visualization"},
     {"callbacks", "dashboard"},
-    {"cli", "optimize"},
+    {"cli", "integrations", "optimize"},
     {"__init__"},
 ]
 RANKS = {room: rank for rank, rooms in enumerate(ROOMS) for room in rooms}
@@ -107,6 +108,16 @@ def test_modules_of_a_package_do_not_import_from_its_init() -> None:
             "click",
             {"cli._main", "cli._opening", "cli._reading", "cli._running", "cli._steering"},
         ),
+        (
+            "dspy",
+            {
+                "integrations.dspy",
+                "integrations.dspy._lm",
+                "integrations.dspy._optimizer",
+                "integrations.dspy._program",
+                "integrations.dspy._scoring",
+            },
+        ),
         ("litellm", {"models._litellm"}),
         ("optuna_dashboard", {"dashboard._annotate", "dashboard._server"}),
         ("plotly", {"visualization._cases", "visualization._figures", "visualization._plots"}),
@@ -121,8 +132,16 @@ def test_importing_the_package_loads_no_client_no_dashboard_and_nothing_that_ask
     code = (
         "import sys, optuna_llm; print([m for m in sys.modules if 'optuna_llm._reply' in m]);"
         "optuna_llm.LLMSampler(model='offline');"
-        "slow = ('click', 'openai', 'optuna_dashboard', 'plotly', 'rich');"
+        "slow = ('click', 'dspy', 'openai', 'optuna_dashboard', 'plotly', 'rich');"
         "print([m for m in slow if m in sys.modules])"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.split() == ["[]", "[]"]
+
+
+def test_an_integration_says_how_to_install_what_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [m for m in sys.modules if m.startswith("optuna_llm.integrations.dspy")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "dspy", None)
+    with pytest.raises(ImportError, match=r'pip install "optuna-llm\[dspy\]"'):
+        importlib.import_module("optuna_llm.integrations.dspy")

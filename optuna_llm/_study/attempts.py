@@ -1,4 +1,4 @@
-"""The part of a proposal's format that tells which models were asked in vain."""
+"""The part of a proposal's format that tells which other models were asked."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from optuna_llm._study.checks import read_usage
 from optuna_llm._study.checks import write_usage
 
 
-_RESULTS = ("failed", "passed", "unused")
+_RESULTS = ("failed", "passed", "unused", "evaluated")
 _MAX_ATTEMPTS = 20
 _MAX_NAME = 200
 

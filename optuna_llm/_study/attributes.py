@@ -92,7 +92,7 @@ class Provenance:
         second_parent: Number of a trial that it was to take over from beside it.
         model: The model's name, as its server reports it.
         usage: What it cost, attempts included. Without calls, it came with another trial's.
-        attempts: Which models were asked for it in vain.
+        attempts: Which models were asked for it in vain, or by the objective.
         error: Why the model's proposal was not used.
         claim: Digest of the proposed values, by which workers find duplicates while they are
             being proposed.

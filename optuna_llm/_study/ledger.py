@@ -13,6 +13,7 @@ from optuna import Study
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial
 
+from optuna_llm._outcomes import EVALUATION
 from optuna_llm._records import Usage
 from optuna_llm._study import attributes as stored
 from optuna_llm._study import internals
@@ -22,13 +23,14 @@ from optuna_llm._study.declarations import read_unclaimed
 
 @dataclass(frozen=True)
 class TrialCost:
-    """The cost of one trial's proposal.
+    """The cost of one trial's proposal, or of the models that its objective asked.
 
     Attributes:
         trial: The trial's number; None for proposals that no trial has used.
-        source: Who decided the trial's values; ``"none"`` if unknown.
+        source: Who decided the trial's values; ``"evaluation"`` for what the objective asked,
+            ``"none"`` if unknown.
         proposer: The configured name of the model that was asked; ``"unclaimed"`` for proposals
-            that no trial has used, ``"none"`` if unknown.
+            that no trial has used, ``"evaluation"`` as above, ``"none"`` if unknown.
         model: The model's name as its server reports it; empty if it reports none.
         usage: Tokens, calls and seconds.
     """
@@ -80,7 +82,11 @@ def _read_costs(trial: FrozenTrial, by_number: Mapping[int, FrozenTrial]) -> lis
     source = provenance.source or "none"
     costs = [
         TrialCost(
-            trial.number, source, tried.proposer or "unclaimed", tried.model or "", tried.usage
+            trial.number,
+            EVALUATION if tried.result == "evaluated" else source,
+            tried.proposer or "unclaimed",
+            tried.model or "",
+            tried.usage,
         )
         for tried in provenance.attempts
     ]

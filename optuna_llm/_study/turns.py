@@ -103,7 +103,7 @@ class TurnBook:
         own = subtract_attempts(provenance.usage, attempts)
         if own is not None and provenance.proposer is not None:
             self._spend(provenance.proposer, provenance.model, own)
-        for attempt in attempts:
+        for attempt in (a for a in attempts if a.result != "evaluated"):
             self._spend(attempt.proposer, attempt.model, attempt.usage)
         self.turns.append(
             Turn(

@@ -1,4 +1,4 @@
-"""The cost of a study's proposals in tokens, seconds and money."""
+"""The cost of a study in tokens, seconds and money."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 
 from optuna import Study
 
+from optuna_llm._outcomes import EVALUATION
 from optuna_llm._quoting import one_line
 from optuna_llm._records import Usage
 from optuna_llm._study.ledger import read_costs
@@ -42,7 +43,7 @@ class Prices:
 
 @dataclass(frozen=True)
 class StudyUsage(Usage):
-    """The cost of a study's proposals, summed over all of its workers.
+    """The cost of a study's calls to models, summed over all of its workers.
 
     Its ``str()`` is a table, and so is its form in a notebook.
 
@@ -50,8 +51,12 @@ class StudyUsage(Usage):
         cost: The cost in the currency of the prices; None if a price is unknown.
         by_source: The part of each source of trials. Trials that failed without a proposal have
             the source ``"none"``. The source ``"unclaimed"`` stands for calls whose proposals no
-            trial has used: they were cancelled, or made ahead for trials that never began.
-        by_proposer: The part of each model, by its configured name; ``"unclaimed"`` is the same.
+            trial has used: they were cancelled, or made ahead for trials that never began. The
+            source ``"evaluation"`` stands for the models that objectives asked, as far as the
+            trials were told of it: by a :class:`~optuna_llm.evaluate.Judge`, and by programs of
+            DSPy.
+        by_proposer: The part of each model, by its configured name; ``"unclaimed"`` and
+            ``"evaluation"`` are the same.
         by_model: The part of each model, by the name that its server reports; ``""`` if it
             reports none.
     """
@@ -80,7 +85,7 @@ class StudyUsage(Usage):
         header = ["", "calls", "prompt tokens", "cached", "completion tokens", "seconds", "cost"]
         parts = [("total", self)]
         parts += [(f"source {one_line(name)}", part) for name, part in self.by_source.items()]
-        if len(self.by_proposer.keys() - {"none", "unclaimed"}) > 1:
+        if len(self.by_proposer.keys() - {EVALUATION, "none", "unclaimed"}) > 1:
             parts += [(f"proposer {one_line(n)}", part) for n, part in self.by_proposer.items()]
         parts += [
             (f"model {one_line(name) or '(unnamed)'}", part)

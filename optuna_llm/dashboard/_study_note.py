@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from optuna.distributions import BaseDistribution
 from optuna.trial import TrialState
 
+from optuna_llm._outcomes import EVALUATION
 from optuna_llm._quoting import clean_text
 from optuna_llm._quoting import shorten
 from optuna_llm._records import TextParameter
@@ -212,7 +213,7 @@ def _describe_usage(progress: Progress, spent: StudyUsage) -> Iterator[str]:
 
 def _describe_proposers(progress: Progress, spent: StudyUsage) -> Iterator[str]:
     """A table of what each has proposed and gained, where several models do."""
-    if len(spent.by_proposer.keys() - {"none", "unclaimed"}) < 2:
+    if len(spent.by_proposer.keys() - {EVALUATION, "none", "unclaimed"}) < 2:
         return
     proposers = {t.number: read_provenance(t).proposer or "none" for t in progress.finished}
     n_trials = Counter(proposers.values())

@@ -57,7 +57,9 @@ def write_trial_note(
             parts.append(f"Not used by this trial: {', '.join(map(escape, unused))}")
     if provenance.error:
         parts.append(f"**The model's proposal was not used:** {escape(provenance.error)}")
-    if tried := [a for a in provenance.attempts if a.result != "unused" and a.proposer]:
+    if tried := [
+        a for a in provenance.attempts if a.result in ("failed", "passed") and a.proposer
+    ]:
         said = ", ".join(f"{escape(a.proposer, 100)} {a.result}" for a in tried)
         parts.append(f"Asked before: {said}")
     if changes := _describe_changes(trial, parent):

@@ -22,7 +22,7 @@ ModelLike: TypeAlias = ChatModel | Callable[[Sequence[Message]], str] | str | No
 ModelsLike: TypeAlias = ModelLike | Sequence[ModelLike] | Mapping[str, ModelLike]
 """One model or several, in the order of preference or by the names that trials tell of them."""
 
-RESERVED_NAMES = ("base", "tune", "user")
+RESERVED_NAMES = ("base", "evaluation", "tune", "user")
 """Names of proposers that are no models."""
 
 _MAX_NAME = 100

@@ -9,13 +9,18 @@ import pytest
 
 from optuna_llm import Completion
 from optuna_llm import LLMError
+from optuna_llm import LLMSampler
 from optuna_llm import ModelError
+from optuna_llm import Prices
 from optuna_llm import ReplyError
+from optuna_llm import suggest_text
 from optuna_llm import Usage
+from optuna_llm import usage
 from optuna_llm.evaluate import Judge
 from optuna_llm.evaluate import parse_score
 from optuna_llm.evaluate import Rating
 from optuna_llm.testing import ScriptedModel
+from optuna_llm.testing import write_reply
 
 
 def make_judge(*replies: Any, **arguments: Any) -> tuple[Judge, ScriptedModel]:
@@ -61,8 +66,8 @@ def test_of_several_ratings_the_median_counts() -> None:
 
 
 def test_what_the_judge_costs_is_counted_on_the_trial() -> None:
-    usage = Usage(prompt_tokens=100, cached_tokens=10, completion_tokens=5)
-    judge, _ = make_judge("?", Completion("<score>5</score>", "m", usage))
+    spent = Usage(prompt_tokens=100, cached_tokens=10, completion_tokens=5)
+    judge, _ = make_judge("?", Completion("<score>5</score>", "m", spent))
     trial = optuna.create_study().ask()
     trial.set_user_attr("llm:proposal", {"prompt_tokens": 1_000, "calls": 1})
     judge("Hello", trial)
@@ -70,6 +75,26 @@ def test_what_the_judge_costs_is_counted_on_the_trial() -> None:
     assert told(trial, "calls") == 3
     assert told(trial, "cached_tokens") == 10
     assert told(trial, "completion_tokens") == 5
+
+
+def test_what_the_judge_costs_is_no_cost_of_the_model_that_proposes() -> None:
+    tokens = Usage(prompt_tokens=100, completion_tokens=5)
+    reply = Completion(write_reply(texts={"text": "Hi."}), "big", Usage(prompt_tokens=1_000))
+    sampler = LLMSampler("Be brief.", model=ScriptedModel([reply]))
+    study = optuna.create_study(sampler=sampler)
+    judge, _ = make_judge(*[Completion("<score>5</score>", "small", tokens)] * 4, repeats=2)
+
+    def objective(trial: optuna.Trial) -> float:
+        return judge(suggest_text(trial, "text", "Hello"), trial).score
+
+    study.optimize(objective, n_trials=2)
+    spent = usage(study, {"big": Prices(10, 10), "small": Prices(1, 1)})
+    assert (spent.by_source["evaluation"].calls, spent.by_source["model"].calls) == (4, 1)
+    assert spent.by_source["evaluation"].prompt_tokens == 400
+    assert spent.by_proposer["ScriptedModel"].prompt_tokens == 1_000
+    assert spent.cost == pytest.approx((10 * 1_000 + 420) / 1e6)
+    assert spent.by_model["small"].cost == pytest.approx(420 / 1e6)
+    assert "source evaluation" in str(spent)
 
 
 def test_a_text_that_asks_for_a_score_stays_in_its_fence() -> None:

@@ -1,4 +1,4 @@
-"""What a trial stores of the models that were asked for it in vain."""
+"""What a trial stores of other models that were asked for it."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from optuna_llm import Prices
 from optuna_llm import Usage
 from optuna_llm import usage
 from optuna_llm._outcomes import Attempt
+from optuna_llm._outcomes import EVALUATION
 from optuna_llm._study import attributes as stored
 from optuna_llm._study import checks
 from optuna_llm._study.attempts import subtract_attempts
@@ -88,6 +89,23 @@ def test_turns_tell_standing_gain_and_who_failed() -> None:
     assert (turns[2].failed, turns[2].passed) == (("big",), ("small",))
 
 
+def test_what_the_objective_asked_is_no_turn_of_a_proposer() -> None:
+    study = optuna.create_study()
+    asked = Attempt(EVALUATION, "evaluated", Usage(prompt_tokens=900, calls=9), "small-2026")
+    total = Usage(prompt_tokens=1_000, calls=10)
+    add(study, write(stored.Provenance("model", "big", usage=total, attempts=(asked,))))
+    snapshot = StudyStore(study).snapshot(study)
+    assert {name: s.by_model for name, s in snapshot.spent.items()} == {
+        "big": {"": Usage(prompt_tokens=100, calls=1)}
+    }
+    assert (snapshot.turns[0].failed, snapshot.turns[0].passed) == ((), ())
+    spent = usage(study)
+    assert {name: part.calls for name, part in spent.by_source.items()} == {
+        "model": 1,
+        EVALUATION: 9,
+    }
+
+
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=5),
     lambda inner: (
@@ -105,6 +123,6 @@ def test_readers_survive_anything_in_the_place_of_attempts(value: Any) -> None:
     study = optuna.create_study()
     add(study, {"source": "model", "proposer": "a", "calls": 1, "seconds": 1, "attempts": value})
     found = stored.read_provenance(study.trials[0])
-    assert all(a.result in ("failed", "passed", "unused") for a in found.attempts)
+    assert all(a.result in ("failed", "passed", "unused", "evaluated") for a in found.attempts)
     assert usage(study).calls >= 0
     assert len(StudyStore(study).snapshot(study).turns) == 1

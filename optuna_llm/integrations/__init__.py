@@ -1,0 +1,1 @@
+"""Programs of other frameworks, improved by a study; each needs its framework installed."""
