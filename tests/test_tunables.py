@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 import contextlib
+import itertools
 import math
 from typing import Any
 
@@ -23,6 +24,7 @@ from optuna_llm import get_texts
 from optuna_llm import LLMSampler
 from optuna_llm import Message
 from optuna_llm import propose
+from optuna_llm import report_feedback
 from optuna_llm import suggest_text
 from optuna_llm._tunables import fill
 from optuna_llm._tunables import find_tunables
@@ -270,15 +272,45 @@ def test_the_prompt_tells_a_family_once_with_what_tuning_found() -> None:
     system, user = model.calls[-1]
     assert "<<margin = 0.35 in 0.05..2 log>>" in system.content
     assert user.content.count("## Trial ") == 1
-    assert "- trial 0: " in user.content
+    assert "- text of trial 0: " in user.content
     best = study.best_trial
     tuned = [t for t in study.trials if told(t, "source") == "tune"]
-    assert (
-        f"best trial {best.number}, value {best.value:.5g}, with a {best.params['code.a@0']}"
-        in (user.content)
-    )
+    words = f"best trial {best.number}, value {best.value:.5g}: the same with a "
+    assert f"{words}{best.params['code.a@0']}" in user.content
     assert f"{len(tuned) + 1} trials, value {study.trials[0].value:.5g} at first" in user.content
     assert best.user_attrs["llm:template:code"].rstrip() in user.content
+
+
+def test_the_prompt_says_what_was_said_of_a_best_trial_that_tuned() -> None:
+    def tell(trial: optuna.Trial) -> float:
+        value = objective(trial)
+        report_feedback(trial, f"It is {value!r} off.")
+        return value
+
+    model = ScriptedModel(lambda _: write_reply(texts={"code": "a = 1\nb = 1\nf = min"}))
+    study = optuna.create_study(sampler=LLMSampler(model=model, seed=0))
+    study.optimize(tell, n_trials=40, callbacks=[lambda s, _: model.calls and s.stop()])
+    best = min(study.trials[:-1], key=lambda t: t.value or math.inf)
+    assert told(best, "source") == "tune"
+    assert f"Trial {best.number}, feedback: It is {best.value!r} off." in (
+        model.calls[-1][1].content
+    )
+
+
+def test_the_model_starts_from_the_best_of_a_family_only() -> None:
+    numbers = itertools.count()
+
+    def answer(messages: Sequence[Message]) -> str:
+        return write_reply(texts={"code": f"{START}# {next(numbers)}"})
+
+    study = optuna.create_study(sampler=LLMSampler(model=ScriptedModel(answer), seed=0))
+    study.optimize(objective, n_trials=80)
+    parents = {told(t, "parent") for t in study.trials if told(t, "source") == "model"}
+    for parent in parents:
+        trial = study.trials[parent]
+        family = sorted(trial.params)[0].partition("@")[2]
+        relatives = [t for t in study.trials if f"code.a@{family}" in t.params]
+        assert min(t.value for t in relatives if t.number <= parent) == trial.value
 
 
 def test_a_trial_that_is_done_again_gives_the_same_text() -> None:

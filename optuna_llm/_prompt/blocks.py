@@ -95,7 +95,7 @@ class BlockRenderer:
         if same_feedback is not None:
             lines.append(f"feedback: the same as of trial {same_feedback.number}")
         elif record.feedback:
-            lines.append(_render_feedback(record.feedback))
+            lines.append(write_feedback(record.feedback))
         return "\n".join(lines) + "\n\n"
 
     def _render_title(self, record: TrialRecord) -> str:
@@ -212,6 +212,7 @@ def write_numbers(numbers: Mapping[str, ParamValue]) -> str:
     return clean_text("{" + ", ".join(pairs) + "}")
 
 
-def _render_feedback(feedback: str) -> str:
+def write_feedback(feedback: str) -> str:
+    """What was said of a trial; of a long text, its beginning and its end."""
     feedback = shorten(clean_text(feedback).strip(), _MAX_FEEDBACK)
     return f"feedback:\n{fence_text(feedback)}" if "\n" in feedback else f"feedback: {feedback}"

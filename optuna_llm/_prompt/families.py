@@ -8,6 +8,7 @@ from optuna.distributions import CategoricalDistribution
 from optuna.distributions import FloatDistribution
 from optuna.distributions import IntDistribution
 
+from optuna_llm._prompt.blocks import write_feedback
 from optuna_llm._prompt.blocks import write_values
 from optuna_llm._prompt.request import Request
 from optuna_llm._study.families import Family
@@ -36,6 +37,7 @@ def render_families(snapshot: StudySnapshot, request: Request) -> str:
     names = [name for name, _ in request.problem.objectives]
     tuned = [f for f in snapshot.families.list_best() if len(f.trials) > 1][:_MAX_FAMILIES]
     lines = [_describe(family, names, snapshot) for family in tuned]
+    lines += _show_feedback(snapshot)
     if not lines:
         return ""
     return f"{_TITLE}\n\n{''.join(lines)}\n"
@@ -51,13 +53,24 @@ def _describe(family: Family, names: list[str], snapshot: StudySnapshot) -> str:
         f"{_name(param)} {write_value(value)}{_tell_end(family, param, value)}"
         for param, value in read_values(best).items()
     )
-    line = f"- trial {family.number}: {said}; best trial {best.number}, "
-    line += f"{write_values(best, names, 5)}, with {values}"
+    line = f"- text of trial {family.number}: {said}; "
+    if best.number != family.number:
+        line += f"best trial {best.number}, {write_values(best, names, 5)}: the same with {values}"
+    else:
+        line += f"best as it was, with {values}"
     rated = rate_importances(family, snapshot.directions)
     counted = [f"{_name(n)} {v:.0%}" for n, v in rated.items() if v >= _LEAST_IMPORTANCE]
     if counted:
         line += f"; what mattered: {', '.join(counted)}"
     return f"{line}\n"
+
+
+def _show_feedback(snapshot: StudySnapshot) -> list[str]:
+    """What was said of the best trial, if that only tuned, so that no block says it."""
+    best = snapshot.leaders[-1]
+    if not snapshot.is_variant(best) or not best.feedback or len(snapshot.directions) > 1:
+        return []
+    return [f"Trial {best.number}, {write_feedback(best.feedback)}\n"]
 
 
 def _name(param: str) -> str:

@@ -203,7 +203,7 @@ class Page:
 def find_told(snapshot: StudySnapshot, number: int | None) -> TrialRecord | None:
     """The finished trial of a number; of one that only tuned, the one that it is a variant of."""
     record = snapshot.find(number)
-    if record is None or record.source != "tune":
+    if record is None or not snapshot.is_variant(record):
         return record
     first = max(tuning.family for tuning in record.tuned.values())
     return snapshot.find(first) or record

@@ -145,7 +145,7 @@ def _choose_by_value(
         # Of several objectives no trial is the best: each in turn is built upon.
         return leaders[-1 if len(snapshot.directions) == 1 else number % len(leaders)]
     if draw > share + (1 - share) * 2 / 3:
-        found = rng.choice(snapshot.complete)
+        found = snapshot.families.find_best(rng.choice(snapshot.complete))
         if name in found.texts:
             return found
     return rng.choice(leaders)

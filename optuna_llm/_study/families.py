@@ -129,6 +129,12 @@ class FamilyBook:
         """Number of the trial that has introduced the tunables of a marked text, if any has."""
         return self._by_skeleton.get((name, make_skeleton(marked)))
 
+    def find_best(self, record: TrialRecord) -> TrialRecord:
+        """The best trial of a trial's family; without tunables, the trial itself."""
+        key = find_family(record)
+        family = None if key is None else self._families.get(key)
+        return record if family is None or family.best is None else family.best
+
     def list_best(self) -> list[Family]:
         """The families that have a complete trial, the best first."""
         having = [(f, f.best) for f in list(self._families.values()) if f.best is not None]

@@ -68,7 +68,6 @@ class History:
         self._running: dict[int, _RunningTrial] = {}
         self._finished: list[TrialRecord] = []
         self._told: list[TrialRecord] = []
-        self._variants: set[int] = set()
         self._complete: list[TrialRecord] = []
         self._order: Order = []
         self._told_order: Order = []
@@ -105,7 +104,7 @@ class History:
             self._add_finished(trial)
         new = self._complete[n_ranked:]
         self._order = add_sorted(self._order, [rank(r, self._directions) for r in new])
-        told = [rank(r, self._directions) for r in new if r.number not in self._variants]
+        told = [rank(r, self._directions) for r in new if r.number not in self._index.variants]
         self._told_order = add_sorted(self._told_order, told)
         self._update_running([trials[i] for i in sorted(self._open) if i < len(trials)])
 
@@ -233,7 +232,7 @@ class History:
         self._cases.add(record)
         is_relative = self._families.add(record)
         if is_relative and record.source not in ("model", "user"):
-            self._variants.add(record.number)
+            self._index.variants.add(record.number)
         else:
             self._told.append(record)
         if record.state == TrialState.COMPLETE:

@@ -47,6 +47,7 @@ class TrialIndex:
         claims: Claims to numbers of running and waiting trials.
         steps: Numbers of the trials that were the best when they ended.
         repeats: Identities that several complete trials share to these trials.
+        variants: Numbers of the trials that only gave the tunables of an earlier one other values.
     """
 
     by_number: dict[int, TrialRecord] = field(default_factory=dict)
@@ -59,6 +60,7 @@ class TrialIndex:
     claims: Mapping[str, Sequence[int]] = field(default_factory=dict)
     steps: set[int] = field(default_factory=set)
     repeats: dict[Identity, list[TrialRecord]] = field(default_factory=dict)
+    variants: set[int] = field(default_factory=set)
 
 
 @dataclass(frozen=True)
@@ -141,6 +143,10 @@ class StudySnapshot:
     def is_step(self, record: TrialRecord) -> bool:
         """Whether a finished trial was the best of those before it."""
         return record.number in self._index.steps
+
+    def is_variant(self, record: TrialRecord) -> bool:
+        """Whether a trial only gave the tunables of an earlier one other values."""
+        return record.number in self._index.variants
 
     def find_repeats(self, record: TrialRecord) -> Sequence[TrialRecord]:
         """The complete trials with the same values, in order of completion, itself included."""
