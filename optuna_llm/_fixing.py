@@ -18,10 +18,10 @@ from optuna.trial import TrialState
 from optuna_llm._records import Proposal
 from optuna_llm._study import attributes as stored
 from optuna_llm._study import internals
+from optuna_llm._study.families import identify_skeleton
 from optuna_llm._study.history import make_record
 from optuna_llm._study.tunings import find_params
 from optuna_llm._tunables import fill
-from optuna_llm._tunables import make_skeleton
 
 
 def fix_text(study: Study, trial: FrozenTrial, sampler: BaseSampler | None = None) -> BaseSampler:
@@ -153,4 +153,4 @@ class _FixedTextSampler(BaseSampler):
 
 def _make_identity(texts: Mapping[str, str]) -> dict[str, str]:
     """What the texts share that differ in the values of their tunables only."""
-    return {name: make_skeleton(text) for name, text in texts.items()}
+    return {name: identify_skeleton(text) for name, text in texts.items()}

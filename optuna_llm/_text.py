@@ -30,10 +30,10 @@ from optuna_llm._study.cases import check_case
 from optuna_llm._study.cases import name_cases
 from optuna_llm._study.cases import store_case
 from optuna_llm._study.declarations import declare_text
+from optuna_llm._study.families import identify_skeleton
 from optuna_llm._study.sizes import fit_attribute
 from optuna_llm._tunables import fill
 from optuna_llm._tunables import find_tunables
-from optuna_llm._tunables import make_skeleton
 from optuna_llm._tunables import ParamName
 from optuna_llm._tunables import read_param_name
 from optuna_llm._tunables import render
@@ -330,7 +330,7 @@ def _find_initial_family(trial: Trial, name: str) -> int:
     first = internals.read_trials(trial.study)[0]
     marked = tunings.read_template(first, name)
     initial = _asked[trial][name] or ""
-    is_other = marked is not None and make_skeleton(marked) != make_skeleton(initial)
+    is_other = marked is not None and identify_skeleton(marked) != identify_skeleton(initial)
     return trial.number if is_other else 0
 
 

@@ -130,7 +130,8 @@ def test_the_quickstart_says_how_it_is_used() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["code_golf", "numbers_as_text", "prime_speed", "sklearn_automl", "text_rubric"]
+    "name",
+    ["code_golf", "forecast", "numbers_as_text", "prime_speed", "sklearn_automl", "text_rubric"],
 )
 def test_an_example_in_which_nothing_passes_says_so(
     name: str, load: Callable[[str], dict[str, Any]], monkeypatch: pytest.MonkeyPatch
@@ -142,8 +143,9 @@ def test_an_example_in_which_nothing_passes_says_so(
     elif name == "numbers_as_text":
         monkeypatch.setitem(example.__globals__, "json", None)
     model = (lambda _: "no score") if name == "text_rubric" else "offline"
+    one_trial = {"n_trials": 1} if name == "forecast" else {"max_steps": 0}
     with pytest.raises(SystemExit, match="the reasons are above"):
-        example(model=model, max_steps=0)
+        example(model=model, **one_trial)
 
 
 @pytest.mark.slow
@@ -173,6 +175,29 @@ def test_a_slow_example_runs_to_its_end_on_the_stand_in_with_short_settings(
 ) -> None:
     result: Result = load(name)["main"](model="offline", seed=0, **settings)
     assert len(result.study.trials) == settings.get("max_steps", 3) + 1
+
+
+def test_the_forecast_is_tuned_between_the_model_s_rules(
+    load: Callable[[str], dict[str, Any]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    example = load("forecast")
+    seasonal = (
+        "def forecast(values):\n"
+        "    year = values[-12] + values[-1] - values[-13]\n"
+        "    return <<part = 0.1 in 0.0..1.0>> * year + 0.5 * values[-1]"
+    )
+    model = ScriptedModel(lambda _: write_reply(texts={"code": seasonal}))
+    study = example["main"](12, model, 0)
+    assert [told(t, "source") for t in study.trials].count("model") >= 1
+    assert {name.partition("@")[0] for t in study.trials for name in t.params} == {
+        "code.part",
+        "code.share",
+        "code.trend_share",
+    }
+    assert study.best_value < study.trials[0].value
+    assert (
+        f"{study.trials[0].value:.3g} -> {study.best_value:.3g} % off" in capsys.readouterr().out
+    )
 
 
 def test_a_drawing_is_looked_at_beside_its_target_and_becomes_it(

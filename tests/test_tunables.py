@@ -235,7 +235,7 @@ def only_models(turns: object, candidates: Any, rng: object) -> list[str]:
 
 
 def test_a_program_that_is_sent_again_with_other_values_stays_in_its_family() -> None:
-    again = START.replace("0.9", "0.5")
+    again = START.replace("0.9", "0.5").rstrip()
     other = START.replace("b = <<b = 7 in 0..10>>", "b = <<b = 7 in 0..20>>")
     study, _ = make_study([again, other], proposers=only_models)
     study.optimize(objective, n_trials=3)

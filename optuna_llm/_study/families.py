@@ -15,6 +15,7 @@ from optuna.trial import TrialState
 
 from optuna_llm._records import ParamValue
 from optuna_llm._records import TrialRecord
+from optuna_llm._study.identity import digest_text
 from optuna_llm._study.ranking import rank
 from optuna_llm._study.ranking import to_costs
 from optuna_llm._tunables import find_tunables
@@ -31,6 +32,11 @@ def find_family(record: TrialRecord) -> FamilyKey | None:
     if not record.tuned:
         return None
     return tuple(sorted((name, tuning.family) for name, tuning in record.tuned.items()))
+
+
+def identify_skeleton(marked: str) -> str:
+    """What marked texts share that differ in the values of their tunables and in white space."""
+    return digest_text(make_skeleton(marked))
 
 
 def read_values(record: TrialRecord) -> dict[str, ParamValue]:
@@ -120,14 +126,14 @@ class FamilyBook:
         if family is None:
             family = self._families[key] = Family(key, _read_space(record))
             for name, number in key:
-                skeleton = make_skeleton(record.texts[name])
+                skeleton = identify_skeleton(record.texts[name])
                 self._by_skeleton.setdefault((name, skeleton), number)
         family.add(record, self._directions)
         return is_known
 
     def find(self, name: str, marked: str) -> int | None:
         """Number of the trial that has introduced the tunables of a marked text, if any has."""
-        return self._by_skeleton.get((name, make_skeleton(marked)))
+        return self._by_skeleton.get((name, identify_skeleton(marked)))
 
     def find_best(self, record: TrialRecord) -> TrialRecord:
         """The best trial of a trial's family; without tunables, the trial itself."""

@@ -34,7 +34,7 @@ _RATING = re.compile(r"the score, a number from (\S+) to (\S+), in this form:\n<
 _REJECTED = "\n# Your last reply could not be used\n"
 _MULTILINE = re.MULTILINE | re.DOTALL
 _FEEDBACK = re.compile(r"\nfeedback:(?: [^\n]*|\n(`{3,})\n.*?\n\1)(?=\n)", re.DOTALL)
-_MARKER = re.compile(r"<<[^<>\n]*>>")
+_MARKER = re.compile(r"<<\w+ *= *[^<>\n]* in [^<>\n]*>>")
 _LITERAL = re.compile(r"(?<![\w.])\d+\.?\d*(?:[eE][-+]?\d+)?(?![\w.])")
 
 
@@ -170,14 +170,11 @@ def _change_number(
 def _change_text(text: str, width: float, share: float, rng: random.Random) -> str:
     """The text with some of its number literals changed; without any, with two words swapped.
 
-    What is marked as tunable is left to the tuner, unless there is nothing else.
+    Where numbers are marked as tunable, these.
     """
-    marked = [m.span() for m in _MARKER.finditer(text)]
-    literals = [
-        m for m in _LITERAL.finditer(text) if not any(a <= m.start() < b for a, b in marked)
-    ]
-    if not literals and marked:
+    if _MARKER.search(text):
         return _change_markers(text, width, rng)
+    literals = list(_LITERAL.finditer(text))
     if not literals:
         return _swap_words(text, 1 if share < 1 else 3, rng)
     chosen = {rng.randrange(len(literals))}
