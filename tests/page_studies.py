@@ -9,7 +9,9 @@ import random
 from typing import Any
 
 import optuna
+from optuna.distributions import CategoricalDistribution
 from optuna.distributions import FloatDistribution
+from optuna.distributions import IntDistribution
 from optuna.trial import create_trial
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
@@ -130,6 +132,63 @@ def make_front_study(storage: str | None = None) -> optuna.Study:
     return study
 
 
+def make_case_study(storage: str | None = None, n_trials: int = 40) -> optuna.Study:
+    """A study of prompts, each the mean over named questions that grow harder."""
+    random_ = random.Random(0)
+    study = optuna.create_study(storage=storage, study_name="support", direction="maximize")
+    study.set_metric_names(["accuracy"])
+    names = {str(case): f"{WORDS[case % 20]} of invoice {case}" for case in range(24)}
+    study.set_user_attr("llm:cases", names)
+    study.set_user_attr("llm:text:prompt", {"description": "The instruction."})
+    spaces = {
+        "temperature": FloatDistribution(0, 1),
+        "max_tokens": IntDistribution(16, 4_096, log=True),
+        "style": CategoricalDistribution(["brief", "full", "steps"]),
+    }
+    skills, proposers = [0.2], ["big", "small", "base"]
+    for number in range(n_trials):
+        parent = max(range(len(skills)), key=lambda n: skills[n] - abs(random_.gauss(0, 0.08)))
+        skill = skills[parent] + random_.gauss(0.01, 0.05) if number else 0.2
+        skills.append(skill)
+        chances = [1.3 + skill - case / 14 + random_.gauss(0, 0.25) for case in range(24)]
+        scores = {case: float(c > 0.75) if c > 0.5 else 0.0 for case, c in enumerate(chances)}
+        proposer = random_.choices(proposers, [3, 2, 1])[0] if number else "initial"
+        lines = random_.sample(WORDS, 8)
+        study.add_trial(
+            create_trial(
+                value=sum(scores.values()) / 24,
+                params={
+                    "temperature": random_.random(),
+                    "max_tokens": round(2 ** random_.uniform(4, 12)),
+                    "style": random_.choice(["brief", "full", "steps"]),
+                },
+                distributions=spaces,
+                intermediate_values=scores,
+                user_attrs={
+                    "prompt": "Answer the customer.\n" + "\n".join(f"- Mind the {w}." for w in lines),
+                    "feedback": f"{24 - round(sum(scores.values()))} questions are still wrong.",
+                    "llm:cases": {
+                        "count": 24,
+                        "words": {str(c): "The sum is wrong." for c in scores if not scores[c]},
+                    },
+                    "llm:proposal": {
+                        "source": "initial"
+                        if not number
+                        else "base"
+                        if proposer == "base"
+                        else "model",
+                        **({"proposer": proposer, "model": f"{proposer}-2026"} if number else {}),
+                        **({"parent": parent - 1} if parent else {}),
+                        "rationale": f"It should mind the {lines[0]} and the {lines[1]} first.",
+                        "texts": {"prompt": 1},
+                        **{"calls": 1, "prompt_tokens": 3_000, "completion_tokens": 300},
+                    },
+                },
+            )
+        )
+    return study
+
+
 def make_hostile_study(beacon: str, storage: str | None = None) -> optuna.Study:
     """A study with attacks in every field that the page shows.
 
@@ -180,8 +239,8 @@ def make_hostile_study(beacon: str, storage: str | None = None) -> optuna.Study:
                 values=None if number == 5 else values,
                 params={stored[:300]: stored[:300], "__proto__": math.inf},
                 distributions={
-                    stored[:300]: optuna.distributions.CategoricalDistribution([stored[:300]]),
-                    "__proto__": optuna.distributions.CategoricalDistribution([math.inf]),
+                    stored[:300]: CategoricalDistribution([stored[:300]]),
+                    "__proto__": CategoricalDistribution([math.inf]),
                 },
                 user_attrs=attributes,
                 intermediate_values={0: math.nan, 1: math.inf},

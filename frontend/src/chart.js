@@ -1,7 +1,7 @@
-// The chart: trials by value and what they came from; can be zoomed and clicked.
-import { styleProposers } from "./draw.js";
+// The chart: one picture of the study at a time, which can be zoomed and clicked.
+import { makeRamp, styleProposers } from "./draw.js";
 import { el, formatNumber, reveal } from "./format.js";
-import { findRange, Plot } from "./plot.js";
+import { VIEWS } from "./views.js";
 
 const REACH = 18;
 const N_COLORS = 12;
@@ -14,11 +14,13 @@ export class Chart {
   #theme = {};
   #zoom = null;
   #frame = null;
+  #size = [0, 0];
   styles = new Map();
-  options = { x: null, objective: 0, isWhole: false, isDimmed: () => false };
+  options = { view: "lineage", x: null, objective: 0, isWhole: false, chosen: new Map() };
 
-  constructor(select) {
-    this.select = select;
+  /** `select` is told which trial is clicked, `choose` which range of a parameter is dragged over. */
+  constructor(select, choose) {
+    Object.assign(this, { select, choose });
     // What a click changes is on a canvas of its own, so that the trials need not be drawn anew.
     this.base = el("canvas", { "aria-hidden": "true" });
     this.canvas = el("canvas", { class: "top", role: "img" });
@@ -32,9 +34,10 @@ export class Chart {
   readTheme() {
     const style = getComputedStyle(document.documentElement);
     const read = (name) => style.getPropertyValue(`--${name}`).trim();
-    const names = { background: "card", muted: "muted", grid: "line", edge: "edge", accent: "accent", best: "best" };
+    const names = { background: "card", ink: "ink", muted: "muted", grid: "line", edge: "edge", accent: "accent", best: "best" };
     this.#theme = Object.fromEntries(Object.entries(names).map(([name, variable]) => [name, read(variable)]));
     this.#theme.colors = Array.from({ length: N_COLORS }, (_, i) => read(`c${i}`));
+    for (const name of ["heat", "good"]) this.#theme[name] = makeRamp([0, 1, 2].map((i) => read(name + i)));
   }
 
   update(study) {
@@ -43,8 +46,9 @@ export class Chart {
     this.draw();
   }
 
-  /** Change what is shown; see Plot for the options. */
+  /** Change what is shown; see views.js for the options. */
   set(options) {
+    if (options.view && options.view !== this.options.view) this.#zoom = null;
     Object.assign(this.options, options);
     this.draw();
   }
@@ -61,7 +65,7 @@ export class Chart {
   }
 
   #findRange() {
-    return findRange(this.#study, this.options.x, this.options.isWhole);
+    return VIEWS[this.options.view].Picture.findRange(this.#study, this.options);
   }
 
   #setZoom(low, high) {
@@ -93,14 +97,15 @@ export class Chart {
     const { width, height } = this.element.getBoundingClientRect();
     if (!this.#study || !width) return;
     const options = { ...this.options, zoom: this.#zoom, styles: this.styles, theme: this.#theme };
-    this.#plot = new Plot(this.#study, width, height, options);
+    this.#size = [width, height];
+    this.#plot = new VIEWS[options.view].Picture(this.#study, width, height, options);
     this.#plot.paint(prepare(this.base, width, height));
     this.#paintTop();
   }
 
   #paintTop() {
     if (!this.#plot) return null;
-    const context = prepare(this.canvas, this.#plot.width, this.#plot.height);
+    const context = prepare(this.canvas, ...this.#size);
     this.#plot.paintSelection(context, this.options.selected, this.options.against);
     return context;
   }
@@ -113,7 +118,7 @@ export class Chart {
   #listen() {
     const { canvas } = this;
     canvas.addEventListener("pointerdown", (event) => {
-      if (event.pointerType === "mouse" && event.button === 0) this.#drag = this.#position(event)[0];
+      if (event.pointerType === "mouse" && event.button === 0) this.#drag = this.#position(event);
     });
     canvas.addEventListener("pointermove", (event) => this.#move(event));
     canvas.addEventListener("pointerleave", () => {
@@ -127,19 +132,32 @@ export class Chart {
   }
 
   #release(event) {
-    const [x, y] = this.#position(event);
+    const to = this.#position(event);
     const from = this.#drag;
     this.#drag = null;
-    if (from !== null && Math.abs(x - from) > 8) {
-      const ends = [from, x].map((pixel) => this.#plot.toData(pixel));
-      this.#setZoom(Math.min(...ends), Math.max(...ends));
-      return;
-    }
-    const point = this.#plot.nearest(x, y, REACH);
+    if (from !== null && this.#drop(from, to)) return;
+    const point = this.#plot?.nearest(...to, REACH);
     if (point) this.select(point.trial.number, event.shiftKey);
   }
 
+  /** Zoom to what was dragged over, or choose it; whether it was more than a click. */
+  #drop(from, to) {
+    const [across, along] = [0, 1].map((i) => Math.abs(to[i] - from[i]));
+    if (this.#plot.choose) {
+      if (along <= 8) return false;
+      this.#paintTop();
+      const range = this.#plot.choose(from, to);
+      if (range) this.choose(range);
+      return true;
+    }
+    if (across <= 8) return false;
+    const ends = [from, to].map(([x]) => this.#plot.toData(x));
+    this.#setZoom(Math.min(...ends), Math.max(...ends));
+    return true;
+  }
+
   #wheel(event) {
+    if (!VIEWS[this.options.view].hasZoom || !this.#plot) return;
     if (event.ctrlKey || event.metaKey) {
       event.preventDefault();
       this.zoom(Math.exp(event.deltaY / 300), this.#plot.toData(this.#position(event)[0]));
@@ -152,17 +170,15 @@ export class Chart {
   }
 
   #move(event) {
-    const [x, y] = this.#position(event);
-    if (this.#drag === null) {
-      this.#showTip(this.#plot.nearest(x, y, REACH));
-      return;
-    }
-    this.#plot.paintDrag(this.#paintTop(), this.#drag, x);
+    const at = this.#position(event);
+    if (this.#drag === null) this.#showTip(this.#plot?.nearest(...at, REACH));
+    else this.#plot?.paintDrag(this.#paintTop(), this.#drag, at);
   }
 
   #showTip(point) {
-    if (point?.trial === this.#hovered) return;
-    this.#hovered = point?.trial;
+    const hovered = point && `${point.trial.number} ${point.said ?? ""}`;
+    if (hovered === this.#hovered) return;
+    this.#hovered = hovered;
     this.tip.hidden = !point;
     this.canvas.classList.toggle("hit", Boolean(point));
     if (!point) return;
@@ -173,7 +189,7 @@ export class Chart {
       el("b", {}, `Trial ${trial.number}`),
       ` ${result}${trial.isInfeasible ? " (infeasible)" : ""}`,
       el("div", {}, reveal(trial.by) + origin),
-      el("div", { class: "dim" }, reveal(trial.rationale ?? trial.feedback ?? "")),
+      el("div", { class: "dim" }, point.said ?? reveal(trial.rationale ?? trial.feedback ?? "")),
     );
     const { width, height } = this.element.getBoundingClientRect();
     const isLow = point.y > height / 2;

@@ -19,6 +19,17 @@ export function styleProposers(proposers, colors) {
   return styles;
 }
 
+/** Colors from the worst to the best, as bytes: red, green, blue, opaque. */
+export function makeRamp(colors) {
+  const stops = colors.map((color) => [1, 3, 5].map((at) => parseInt(color.slice(at, at + 2), 16)));
+  return Array.from({ length: 256 }, (_, i) => {
+    const at = (i / 255) * (stops.length - 1);
+    const first = Math.min(Math.floor(at), stops.length - 2);
+    const share = at - first;
+    return [...stops[first].map((c, k) => Math.round(c + share * (stops[first + 1][k] - c))), 255];
+  });
+}
+
 const OUTLINES = {
   circle: (c, x, y, r) => c.arc(x, y, r, 0, 2 * Math.PI),
   square: (c, x, y, r) => c.rect(x - 0.88 * r, y - 0.88 * r, 1.76 * r, 1.76 * r),
@@ -78,6 +89,27 @@ export function drawRing(context, { x, y }, radius, color, width = 2) {
   context.strokeStyle = color;
   context.lineWidth = width;
   context.stroke();
+}
+
+/** Words that can be read over lines. */
+export function writeOver(context, words, x, y, { background, muted }, room) {
+  context.save();
+  Object.assign(context, { strokeStyle: background, fillStyle: muted, lineWidth: 4, lineJoin: "round" });
+  context.setLineDash([]);
+  context.strokeText(words, x, y, room);
+  context.fillText(words, x, y, room);
+  context.restore();
+}
+
+/** The point that is nearest to a pixel, if it is near. */
+export function findNearest(points, x, y, reach) {
+  let found = null;
+  let least = reach ** 2;
+  for (const point of points) {
+    const distance = (point.x - x) ** 2 + (point.y - y) ** 2;
+    if (distance < least) [found, least] = [point, distance];
+  }
+  return found;
 }
 
 /** From a parent to its child. */

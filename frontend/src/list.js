@@ -26,6 +26,8 @@ export class TrialList {
   #found = null;
   #asked = 0;
   hidden = new Set();
+  // Ranges that were dragged over in the chart, by their label.
+  chosen = new Map();
   trials = [];
 
   constructor(select, store, changed) {
@@ -90,15 +92,32 @@ export class TrialList {
   isShown = (trial) =>
     !this.hidden.has(trial.by) &&
     (!this.#found || this.#found.has(trial.number)) &&
+    this.#isChosen(trial) &&
     FILTERS[this.filter.value][1](trial, this.#study);
 
+  #isChosen(trial) {
+    for (const range of this.chosen.values()) if (!range.holds(trial)) return false;
+    return true;
+  }
+
   get isFiltered() {
-    return this.hidden.size > 0 || this.#found !== null || this.filter.value !== "all";
+    return this.hidden.size > 0 || this.chosen.size > 0 || this.#found !== null || this.filter.value !== "all";
   }
 
   toggle(name) {
     if (!this.hidden.delete(name)) this.hidden.add(name);
     this.#refresh();
+  }
+
+  /** Show only what lies within such a range too; none forgets all ranges. */
+  choose(range) {
+    if (range) this.chosen.set(range.label, range);
+    else this.chosen.clear();
+    this.#refresh();
+  }
+
+  get isBestFirst() {
+    return this.order.value === "best";
   }
 
   /** The trial so many places after this one in the list. */

@@ -49,6 +49,16 @@ class PackedStore {
     return piece[number % this.#size];
   }
 
+  async cases() {
+    const packed = document.querySelector("script.cases");
+    return packed ? (await unpack(packed)).trials : [];
+  }
+
+  async calls(number) {
+    const packed = document.querySelector(`script.calls[data-number="${number}"]`);
+    return packed ? unpack(packed) : [];
+  }
+
   async search(query) {
     const words = query.toLowerCase().split(/\s+/).filter(Boolean);
     const found = new Set();
@@ -113,6 +123,15 @@ class ServedStore {
       this.#kept.set(number, asked);
     }
     return this.#kept.get(number);
+  }
+
+  /** Of the trials that have changed since a version: `[number, [[case, score], ...]]`. */
+  async cases(since) {
+    return (await this.#fetch(`/cases?since=${since}`)).trials;
+  }
+
+  async calls(number) {
+    return this.#fetch(`/calls/${number}`);
   }
 
   async search(query) {

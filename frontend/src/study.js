@@ -20,6 +20,7 @@ export class Study {
   /** Take in what the store has handed over. */
   update(data) {
     this.about = data.study;
+    this.version = data.version;
     if (data.whole) this.trials = [];
     for (const row of data.trials) this.trials[row.number] = prepare(row);
     // A trial of a higher number may arrive before those between.

@@ -3,6 +3,7 @@ import { compareTexts, countChanges } from "./diff.js";
 import { showDiff, showText } from "./diff_view.js";
 import { el, formatChange, formatCount, formatDuration, formatNumber, formatParam, formatTime, plural, reveal } from "./format.js";
 import { describeResult } from "./list.js";
+import { Talk } from "./talk.js";
 
 const VIEWS = { inline: "inline", sides: "side by side", whole: "whole text" };
 
@@ -13,7 +14,7 @@ export class TrialView {
   byWord = true;
 
   constructor(select, store, step) {
-    Object.assign(this, { select, store, step });
+    Object.assign(this, { select, store, step, talk: new Talk(store) });
     this.element = el("section", { class: "card trial", "aria-label": "Trial", tabindex: "-1" });
   }
 
@@ -53,6 +54,7 @@ export class TrialView {
       ...this.#showTexts(trial, other, detail, otherDetail),
       ...showParams(trial, other, detail),
       ...showReported(detail, otherDetail, other, study.about.cases),
+      study.about.has_calls ? this.talk.make(trial) : "",
       ...(this.steering?.make(trial, detail, study) ?? []),
     );
     this.element.dataset.number = trial.number;

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 import threading
 import time
 from typing import Any
@@ -13,9 +14,12 @@ from uuid import uuid4
 from optuna import Study
 from optuna.trial import FrozenTrial
 
+from optuna_llm._page.calls import CallReader
+from optuna_llm._page.rows import describe_cases
 from optuna_llm._page.rows import describe_cost
 from optuna_llm._page.rows import describe_trial
 from optuna_llm._page.rows import encode
+from optuna_llm._page.rows import find_log_params
 from optuna_llm._page.rows import is_settled
 from optuna_llm._page.rows import make_row
 from optuna_llm._page.rows import matches
@@ -47,6 +51,7 @@ class PageData:
         study: The study.
         prices: The models' prices.
         max_age: For how many seconds what was read counts as current.
+        log_file: Where the calls to the model were logged; None shows none.
     """
 
     def __init__(
@@ -54,8 +59,10 @@ class PageData:
         study: Study,
         prices: Prices | Mapping[str, Prices] | None = None,
         max_age: float = 0.0,
+        log_file: Path | None = None,
     ) -> None:
         self._study = study
+        self._calls = None if log_file is None else CallReader(log_file, study.study_name)
         self._prices = prices
         self._max_age = max_age
         self._objectives = name_objectives(study)
@@ -65,6 +72,7 @@ class PageData:
         self._rows: list[str] = []
         self._versions: list[int] = []
         self._settled: list[bool] = []
+        self._log_params: set[str] = set()
         self._trials: Sequence[FrozenTrial] = ()
         self._texts: Mapping[str, TextParameter] = {}
         self._read_at = float("-inf")
@@ -79,8 +87,7 @@ class PageData:
         """
         with self._lock:
             self._refresh()
-            epoch, _, number = since.partition("-")
-            known = int(number) if epoch == self._epoch and number.isdecimal() else 0
+            known = self._read_version(since)
             if known == self._version:
                 return None
             rows = [row for row, v in zip(self._rows, self._versions, strict=True) if v > known]
@@ -88,6 +95,25 @@ class PageData:
                 f'{{"version":"{self._epoch}-{self._version}","whole":{str(not known).lower()},'
                 f'"study":{self._overview},"trials":[{",".join(rows)}]}}'
             )
+
+    def write_cases(self, since: str = "") -> str:
+        """What trials have reached in each case, as JSON: of all that have changed, and have any.
+
+        Args:
+            since: As for :meth:`write_changes`.
+        """
+        with self._lock:
+            self._refresh()
+            known = self._read_version(since)
+            changed = [
+                trial
+                for trial, version in zip(self._trials, self._versions, strict=True)
+                if version > known
+            ]
+        described = [
+            [trial.number, cases] for trial in changed if (cases := describe_cases(trial))
+        ]
+        return write_json({"trials": described})
 
     def describe_trials(self) -> list[dict[str, Any]]:
         """All of each trial, by number."""
@@ -105,11 +131,28 @@ class PageData:
             raise KeyError(number)
         return describe_trial(trials[number], texts)
 
+    def describe_calls(self, number: int) -> list[dict[str, Any]]:
+        """The calls to the model for one trial, where there is a log.
+
+        Raises:
+            KeyError: If there is no trial of this number, or no log.
+            OSError: If the log cannot be read.
+        """
+        trials, _ = self._read()
+        if self._calls is None or not 0 <= number < len(trials):
+            raise KeyError(number)
+        return self._calls.find(trials[number], trials[0].datetime_start)
+
     def search(self, query: str) -> list[int]:
         """Numbers of the trials that contain all words of a query in what was said of them."""
         trials, texts = self._read()
         words = query.lower().split()[:_MAX_WORDS]
         return [trial.number for trial in trials if matches(trial, words, texts)]
+
+    def _read_version(self, version: str) -> int:
+        """The number of a version that this object named; 0 if another one did."""
+        epoch, _, number = version.partition("-")
+        return int(number) if epoch == self._epoch and number.isdecimal() else 0
 
     def _read(self) -> tuple[Sequence[FrozenTrial], list[str]]:
         with self._lock:
@@ -125,13 +168,11 @@ class PageData:
         self._trials = trials
         self._texts = read_declared_texts(attributes)
         version = self._version + 1
-        overview = write_json(self._describe_study(attributes))
-        if overview != self._overview:
-            self._overview, self._version = overview, version
         for trial in trials:
             number = trial.number
             if number < len(self._rows) and self._settled[number]:
                 continue
+            self._log_params |= find_log_params(trial)
             row = write_json(make_row(trial, trials, self._prices))
             if number == len(self._rows):
                 self._rows.append("")
@@ -141,6 +182,9 @@ class PageData:
             if row != self._rows[number]:
                 self._rows[number], self._versions[number] = row, version
                 self._version = version
+        overview = write_json(self._describe_study(attributes))
+        if overview != self._overview:
+            self._overview, self._version = overview, version
         self._read_at = time.monotonic()
 
     def _describe_study(self, attributes: Mapping[str, Any]) -> dict[str, Any]:
@@ -162,9 +206,11 @@ class PageData:
                 name: {"language": text.language, "description": text.description}
                 for name, text in self._texts.items()
             },
+            "log_params": sorted(self._log_params),
             "insights": read_insights(attributes),
             "cases": read_case_names(attributes),
             "marks": read_marks(attributes),
             "stop": read_stop(attributes),
             "unclaimed": unclaimed,
+            "has_calls": self._calls is not None,
         }

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterator
+from collections.abc import Sequence
 import functools
 import hashlib
 from pathlib import Path
 import time
-from typing import Any
 import zlib
 
 from optuna_llm._page.data import PageData
@@ -54,10 +54,17 @@ def write_served_page(root: str) -> str:
     return _write(head, "")
 
 
-def write_file(data: PageData) -> str:
+def write_file(data: PageData, calls_of: Sequence[int] = ()) -> str:
     """The page with all of a study inside: one file that needs no network.
 
     The texts are packed in pieces, so that a large study shows its charts before they are read.
+
+    Args:
+        data: The study.
+        calls_of: Numbers of the trials of which it contains the calls, if there is a log of them.
+
+    Raises:
+        OSError: If the log cannot be read.
     """
     script, style = read_asset("page.js"), read_asset("page.css")
     policy = (
@@ -67,7 +74,7 @@ def write_file(data: PageData) -> str:
     head = (
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n<style>{style}</style>'
     )
-    body = "\n".join([*_pack_study(data), f"<script>{script}</script>"])
+    body = "\n".join([*_pack_study(data, calls_of), f"<script>{script}</script>"])
     return _write(head, body)
 
 
@@ -82,22 +89,23 @@ def _write(head: str, body: str) -> str:
     )
 
 
-def _pack_study(data: PageData) -> Iterator[str]:
+def _pack_study(data: PageData, calls_of: Sequence[int]) -> Iterator[str]:
     """The study's data, in elements that are neither run nor shown."""
     changes = data.write_changes() or ""
     yield _pack("study", f'{{"written":{time.time():.0f},"data":{changes}}}')
+    yield _pack("cases", data.write_cases())
     details = data.describe_trials()
     for i in range(0, len(details), _CHUNK):
-        yield _pack_details(details[i : i + _CHUNK])
+        yield _pack("details", write_json(details[i : i + _CHUNK]))
+    for number in calls_of:
+        if calls := data.describe_calls(number):
+            yield _pack("calls", write_json(calls), number)
 
 
-def _pack_details(details: list[dict[str, Any]]) -> str:
-    return _pack("details", write_json(details))
-
-
-def _pack(kind: str, text: str) -> str:
+def _pack(kind: str, text: str, number: int | None = None) -> str:
     packed = base64.b64encode(zlib.compress(text.encode("ascii"), 9)).decode("ascii")
-    return f'<script type="application/octet-stream" class="{kind}">{packed}</script>'
+    of = "" if number is None else f' data-number="{number}"'
+    return f'<script type="application/octet-stream" class="{kind}"{of}>{packed}</script>'
 
 
 def _digest(asset: str) -> str:

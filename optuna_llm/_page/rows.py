@@ -63,10 +63,17 @@ def make_row(
         "params": _encode_params(trial.params),
         "start": _seconds(trial.datetime_start),
         "end": _seconds(trial.datetime_complete),
+        "n_cases": len(read_cases(trial).results) or None,
         "violation": encode(float(sum(v for v in read_constraints(trial).values() if v > 0))),
         **(describe_cost(costs, prices) if costs else {}),
     }
     return {name: value for name, value in row.items() if value not in (None, "", [], {})}
+
+
+def describe_cases(trial: FrozenTrial) -> list[list[float]]:
+    """Case and score of the cases that a trial has been evaluated on."""
+    results = read_cases(trial).results.items()
+    return [[case, _round(result.score)] for case, result in itertools.islice(results, _MAX_CASES)]
 
 
 def describe_trial(trial: FrozenTrial, declared: Sequence[str]) -> dict[str, Any]:
@@ -131,6 +138,15 @@ def encode(value: object) -> Any:
     return shorten(value if isinstance(value, str) else repr(value), _MAX_HEAD)
 
 
+def find_log_params(trial: FrozenTrial) -> set[str]:
+    """Names, as in rows, of the parameters whose range is logarithmic."""
+    return {
+        shorten(name, _MAX_HEAD)
+        for name, distribution in trial.distributions.items()
+        if getattr(distribution, "log", False)
+    }
+
+
 def is_settled(trial: FrozenTrial) -> bool:
     """Whether a trial does not change any more."""
     return trial.state in (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
@@ -149,6 +165,10 @@ def _describe_usage(usage: Usage) -> dict[str, Any]:
 def _encode_params(params: Mapping[str, Any]) -> dict[str, Any]:
     shown = itertools.islice(params.items(), _MAX_PARAMS)
     return {shorten(name, _MAX_HEAD): encode(value) for name, value in shown}
+
+
+def _round(score: float) -> float:
+    return float(f"{score:.6g}")
 
 
 def _head(text: str) -> str:

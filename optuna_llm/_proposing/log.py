@@ -25,10 +25,12 @@ class CallLog:
 
     Args:
         path: The file; None writes nothing.
+        study: The study's name: studies may share a file.
     """
 
-    def __init__(self, path: Path | None) -> None:
+    def __init__(self, path: Path | None, study: str) -> None:
         self._path = path
+        self._study = study
         self._has_failed = False
 
     def append(self, trial: int, outcome: Outcome) -> None:
@@ -41,24 +43,24 @@ class CallLog:
         if self._path is None:
             return
         try:
-            append_line(self._path, _describe(trial, outcome))
+            append_line(self._path, self._describe(trial, outcome))
         except OSError as error:
             if not self._has_failed:
                 self._has_failed = True
                 _logger.warning("Calls cannot be logged to %s: %s", self._path, error)
 
-
-def _describe(trial: int, outcome: Outcome) -> str:
-    is_usable = isinstance(outcome.result, Proposal)
-    return json.dumps(
-        {
-            "time": datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
-            "trial": trial,
-            "messages": [message.to_log() for message in outcome.messages],
-            "reply": None if outcome.completion is None else outcome.completion.text,
-            "model": outcome.model,
-            "usage": vars(outcome.usage),
-            "seconds": round(outcome.usage.seconds, 3),
-            "outcome": "proposal" if is_usable else str(outcome.result),
-        }
-    )
+    def _describe(self, trial: int, outcome: Outcome) -> str:
+        is_usable = isinstance(outcome.result, Proposal)
+        return json.dumps(
+            {
+                "time": datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
+                "trial": trial,
+                "study": self._study,
+                "messages": [message.to_log() for message in outcome.messages],
+                "reply": None if outcome.completion is None else outcome.completion.text,
+                "model": outcome.model,
+                "usage": vars(outcome.usage),
+                "seconds": round(outcome.usage.seconds, 3),
+                "outcome": "proposal" if is_usable else str(outcome.result),
+            }
+        )

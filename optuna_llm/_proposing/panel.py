@@ -48,13 +48,17 @@ class ModelPanel:
     Args:
         settings: The sampler's.
         slots: For each model, what is entered for a call to it.
+        study: The study's name, for the log of calls.
     """
 
     def __init__(
-        self, settings: Settings, slots: Mapping[str, AbstractContextManager[object]]
+        self,
+        settings: Settings,
+        slots: Mapping[str, AbstractContextManager[object]],
+        study: str,
     ) -> None:
         reader = ImageReader(settings.artifact_store)
-        log = CallLog(settings.log_file)
+        log = CallLog(settings.log_file, study)
         self._proposers = {
             name: ModelProposer(
                 name,

@@ -71,7 +71,7 @@ class StudySession:
         self._claims = ClaimRegistry(self._store)
         self._chooser = ProposerChooser(settings)
         self._tuner = Tuner(settings.seed)
-        self._panel = ModelPanel(settings, slots)
+        self._panel = ModelPanel(settings, slots, study.study_name)
         self._ahead = AheadProposer(
             settings, self._store, self._claims, self._panel, self._chooser
         )

@@ -120,6 +120,13 @@ def _take_over(study: Study, parent: int | None) -> dict[str, Any]:
     return {**values["params"], **values["texts"]}
 
 
+take_log = click.option(
+    "--log",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="The log of calls: the page shows prompts and replies of trials.",
+)
+
+
 @click.command()
 @take_study
 @click.option("--max-rows", type=click.IntRange(0), help="Rows that notes on trials may take.")
@@ -145,14 +152,27 @@ def notes(storage: str, name: str | None, max_rows: int | None) -> None:
     show_default=True,
     help="The file to write.",
 )
-def report(storage: str, name: str | None, output: Path) -> None:
+@take_log
+@click.option(
+    "--log-trial",
+    "log_trials",
+    type=click.IntRange(0),
+    multiple=True,
+    help="A trial whose calls are contained; may be given several times. All by default.",
+)
+def report(
+    storage: str, name: str | None, output: Path, log: Path | None, log_trials: tuple[int, ...]
+) -> None:
     """Write the study page, with all texts, to one HTML file."""
     from optuna_llm.dashboard import write_report
 
+    study = open_study(storage, name)
     try:
-        write_report(open_study(storage, name), output)
+        write_report(study, output, log_file=log, log_trials=log_trials or None)
     except OSError as error:
         raise click.ClickException(f"{output} cannot be written: {error.strerror}.") from error
+    except ValueError as error:
+        raise click.ClickException(str(error)) from error
     click.echo(f"Written to {output}.")
 
 
@@ -165,9 +185,12 @@ def report(storage: str, name: str | None, output: Path) -> None:
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="The folder of the studies' artifacts.",
 )
-def dashboard(storage: str, host: str, port: int, artifacts: Path | None) -> None:
+@take_log
+def dashboard(
+    storage: str, host: str, port: int, artifacts: Path | None, log: Path | None
+) -> None:
     """Serve optuna-dashboard and the study pages until interrupted."""
     from optuna_llm.dashboard import run
 
     optuna.logging.set_verbosity(optuna.logging.INFO)  # It logs its address.
-    run(open_storage(storage), host=host, port=port, artifact_store=artifacts)
+    run(open_storage(storage), host=host, port=port, artifact_store=artifacts, log_file=log)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterable
 from collections.abc import Mapping
+from pathlib import Path
 import re
 import threading
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ from urllib.parse import parse_qs
 import optuna
 from optuna.storages import BaseStorage
 
+from optuna_llm._logging import get_logger
 from optuna_llm._page.data import PageData
 from optuna_llm._page.document import read_asset
 from optuna_llm._page.document import SERVED_POLICY
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
     from wsgiref.types import StartResponse
     from wsgiref.types import WSGIApplication
     from wsgiref.types import WSGIEnvironment
+
+_logger = get_logger(__name__)
 
 _STUDY = re.compile(r"/llm/studies/(\d{1,18})(/[a-z]+(?:/\d{1,9})?)?")
 _ASSETS = {
@@ -47,6 +51,7 @@ class StudyPages:
         storage: The studies.
         prices: The models' prices.
         token: What a person must know to steer studies; empty if nobody may.
+        log_file: Where the calls to the models were logged; None shows none.
     """
 
     def __init__(
@@ -55,11 +60,13 @@ class StudyPages:
         storage: BaseStorage,
         prices: Prices | Mapping[str, Prices] | None = None,
         token: str = "",
+        log_file: Path | None = None,
     ) -> None:
         self._app = app
         self._token = token
         self._storage = storage
         self._prices = prices
+        self._log_file = log_file
         self._kept: OrderedDict[int, PageData] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -104,10 +111,14 @@ class StudyPages:
             if changes is None:
                 return _answer(start_response, "204 No Content", "")
             return _answer_json(start_response, changes)
+        if kind == "cases":
+            return _answer_json(start_response, data.write_cases(query.get("since", [""])[0]))
         if kind == "search":
             return _answer_json(start_response, write_json(data.search(query["q"][0])))
         if kind == "trials" and number:
             return _answer_json(start_response, write_json(data.describe_trial(int(number))))
+        if kind == "calls" and number:
+            return _answer_json(start_response, _write_calls(data, int(number)))
         raise KeyError(part)
 
     def _steer(
@@ -141,11 +152,19 @@ class StudyPages:
         with self._lock:
             if study_id not in self._kept:
                 study = optuna.load_study(study_name=name, storage=self._storage)
-                self._kept[study_id] = PageData(study, self._prices, _MAX_AGE)
+                self._kept[study_id] = PageData(study, self._prices, _MAX_AGE, self._log_file)
             self._kept.move_to_end(study_id)
             if len(self._kept) > _MAX_KEPT:
                 self._kept.popitem(last=False)
             return self._kept[study_id]
+
+
+def _write_calls(data: PageData, number: int) -> str:
+    try:
+        return write_json(data.describe_calls(number))
+    except OSError as error:
+        _logger.warning("The log of calls cannot be read: %s", error)
+        return "[]"
 
 
 def _answer_json(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from collections.abc import Mapping
 import contextlib
+import os
 from pathlib import Path
 import secrets
 import socket
@@ -42,6 +43,7 @@ def run(
     artifact_store: str | Path | ArtifactStore | None = None,
     allowed_hosts: Iterable[str] = (),
     prices: Prices | Mapping[str, Prices] | None = None,
+    log_file: str | os.PathLike[str] | None = None,
 ) -> None:
     """Serve optuna-dashboard and a page for each study, until interrupted.
 
@@ -72,6 +74,9 @@ def run(
         artifact_store: The studies' artifacts, as a directory or an artifact store of Optuna.
         allowed_hosts: Further names that users reach it by, such as that of a proxy.
         prices: The model's prices, as for :func:`optuna_llm.usage`.
+        log_file: What samplers with ``log_file=`` wrote, or the record of a ``ReplayModel``: the
+            page then shows what the model was asked for a trial and what it replied. Whoever can
+            reach the server can read that.
 
     Raises:
         OSError: If the port is taken.
@@ -84,7 +89,8 @@ def run(
     storage = optuna.storages.get_storage(storage)
     app = abridge_attributes(optuna_dashboard.wsgi(storage, artifact_store), storage)
     token = secrets.token_urlsafe(12)
-    app = check_host(StudyPages(app, storage, prices, token), host, hosts)
+    log = None if log_file is None else Path(log_file)
+    app = check_host(StudyPages(app, storage, prices, token, log), host, hosts)
     server_class = _IPv6Server if ":" in host else _Server
     with make_server(host, port, app, server_class, _Handler) as server:
         shown = f"[{host}]" if ":" in host else host

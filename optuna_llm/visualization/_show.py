@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 import html
+from math import inf
 
 from optuna import Study
 
@@ -52,4 +53,4 @@ def show(
     """
     if height < 1:
         raise ValueError(f"height must be 1 or more: {height!r}.")
-    return StudyPage(write_file(PageData(study, prices)), height)
+    return StudyPage(write_file(PageData(study, prices, inf)), height)

@@ -1,150 +1,78 @@
-// One picture of a study: where each trial is, and how it is painted.
-import { drawEdge, drawPoint, drawRing } from "./draw.js";
-import { formatNumber, reveal } from "./format.js";
-import { extent, pad, robustExtent, ticks } from "./scales.js";
+// The lineage: each trial by its value, with lines from parents to children.
+import { drawEdge, drawPoint, drawRing, findNearest } from "./draw.js";
+import { Frame } from "./frame.js";
+import { extent, pad, robustExtent } from "./scales.js";
 
-const LEFT = 62;
-const RIGHT = 14;
-const TOP = 12;
-const BOTTOM = 40;
-const LANE = 22;
 const MANY = 250;
-
-/** The range of the x axis that has all trials, outliers aside. */
-export function findRange(study, x, isWhole) {
-  const xs = study.trials.map(x.read).filter(Number.isFinite);
-  const range = x.robust && !isWhole ? robustExtent(xs, keep(study, x.read)) : extent(xs);
-  return pad(range ?? [0, 1], 0.02);
-}
 
 /** The values that an axis must show: those of the best trials and of the first. */
 function keep(study, read) {
   return [...study.front.slice(0, 50), study.start].filter(Boolean).map(read);
 }
 
-/**
- * The study on a canvas of some size. The options: `x` and `objective`, the axes; `zoom`, a range
- * of x or null; `isWhole`, whether outliers are shown at their place; `isDimmed`, which trials
- * stand back; `styles` of the proposers; `theme`.
- */
-export class Plot {
+/** See views.js for the options and for what a picture can do. */
+export class Lineage {
   points = [];
   #byNumber = new Map();
 
+  static findRange(study, { x, isWhole }) {
+    const xs = study.trials.map(x.read).filter(Number.isFinite);
+    const range = x.robust && !isWhole ? robustExtent(xs, keep(study, x.read)) : extent(xs);
+    return pad(range ?? [0, 1], 0.02);
+  }
+
   constructor(study, width, height, options) {
-    Object.assign(this, { study, width, height, options });
+    Object.assign(this, { study, options });
     const read = (trial) => (trial.state === "FAIL" ? undefined : trial.ys[options.objective]);
-    this.hasLane = study.trials.some((t) => !(Math.abs(read(t)) >= 0));
-    this.bottom = height - BOTTOM - (this.hasLane ? LANE : 0);
-    this.xRange = options.zoom ?? findRange(study, options.x, options.isWhole);
+    const frame = new Frame(width, height, study.trials.some((t) => !(Math.abs(read(t)) >= 0)));
+    this.frame = frame;
+    frame.xRange = options.zoom ?? Lineage.findRange(study, options);
     const seen = study.trials.filter((t) => {
       const at = options.x.read(t);
-      return at >= this.xRange[0] && at <= this.xRange[1];
+      return at >= frame.xRange[0] && at <= frame.xRange[1];
     });
     const values = seen.map(read).filter(Number.isFinite);
     const kept = options.zoom ? [] : keep(study, read);
-    this.yRange = pad((options.isWhole ? extent(values) : robustExtent(values, kept)) ?? [0, 1], 0.06);
+    frame.yRange = pad((options.isWhole ? extent(values) : robustExtent(values, kept)) ?? [0, 1], 0.06);
     for (const trial of study.trials) this.#place(trial, read(trial));
     const count = this.points.length;
     this.radius = count > 1000 ? 3 : count > MANY ? 4 : 5;
   }
 
   #place(trial, value) {
+    const { frame } = this;
     const at = this.options.x.read(trial);
     if (!Number.isFinite(at)) return;
-    const point = { trial, x: this.#toX(at), y: this.height - BOTTOM - LANE / 2 + 3, clipped: 0, inLane: true };
+    const point = { trial, x: frame.toX(at), y: frame.laneY, clipped: 0, inLane: true };
     if (value !== undefined && !Number.isNaN(value)) {
       point.inLane = false;
-      point.y = Math.min(Math.max(this.#toY(value), TOP + 2), this.bottom - 4);
-      if (value > this.yRange[1]) point.clipped = -1;
-      if (value < this.yRange[0]) point.clipped = 1;
+      point.y = Math.min(Math.max(frame.toY(value), frame.top + 2), frame.bottom - 4);
+      if (value > frame.yRange[1]) point.clipped = -1;
+      if (value < frame.yRange[0]) point.clipped = 1;
     }
     this.points.push(point);
     this.#byNumber.set(trial.number, point);
   }
 
-  #toX(n) {
-    const [low, high] = this.xRange;
-    return LEFT + ((n - low) / (high - low)) * (this.width - LEFT - RIGHT);
-  }
-
-  #toY(n) {
-    const [low, high] = this.yRange;
-    return TOP + ((high - n) / (high - low)) * (this.bottom - TOP);
-  }
-
-  /** The value of the x axis at a pixel. */
-  toData(pixel) {
-    const [low, high] = this.xRange;
-    return low + ((pixel - LEFT) / (this.width - LEFT - RIGHT)) * (high - low);
-  }
-
-  /** The trial that is nearest to a pixel, if it is near. */
   nearest(x, y, reach) {
-    let found = null;
-    let least = reach ** 2;
-    for (const point of this.points) {
-      const distance = (point.x - x) ** 2 + (point.y - y) ** 2;
-      if (distance < least && !this.options.isDimmed(point.trial)) [found, least] = [point, distance];
-    }
-    return found;
+    return findNearest(this.points.filter((p) => !this.options.isDimmed(p.trial)), x, y, reach);
+  }
+
+  toData(pixel) {
+    return this.frame.toData(pixel);
+  }
+
+  paintDrag(context, [from], [to]) {
+    this.frame.paintRange(context, from, to, this.options.theme.accent);
   }
 
   paint(context) {
-    const { theme, x } = this.options;
-    this.#paintAxes(context, theme);
-    this.#clip(context);
+    const { theme, x, objective } = this.options;
+    this.frame.paint(context, theme, x, this.study.about.objectives[objective].name);
+    this.frame.clip(context);
     if (x.line) this.#paintEdges(context, theme);
     this.#paintBest(context, theme);
     this.#paintPoints(context, theme);
-    context.restore();
-  }
-
-  #clip(context) {
-    context.save();
-    context.beginPath();
-    context.rect(LEFT - 10, 0, this.width - LEFT - RIGHT + 20, this.height);
-    context.clip();
-  }
-
-  /** The range that is being dragged over. */
-  paintDrag(context, from, to) {
-    context.globalAlpha = 0.15;
-    context.fillStyle = this.options.theme.accent;
-    context.fillRect(from, TOP, to - from, this.height - TOP - BOTTOM);
-    context.globalAlpha = 1;
-  }
-
-  #paintAxes(context, theme) {
-    const { x, objective } = this.options;
-    const [right, bottom] = [this.width - RIGHT, this.height - BOTTOM];
-    const rule = (y) => {
-      context.beginPath();
-      context.moveTo(LEFT, y);
-      context.lineTo(right, y);
-      context.stroke();
-    };
-    Object.assign(context, { strokeStyle: theme.grid, fillStyle: theme.muted, lineWidth: 1, textBaseline: "middle", textAlign: "right" });
-    for (const n of ticks(this.yRange, (this.bottom - TOP) / 50)) {
-      const y = Math.round(this.#toY(n)) + 0.5;
-      rule(y);
-      context.fillText(formatNumber(n, 4), LEFT - 10, y);
-    }
-    if (this.hasLane) {
-      context.fillText("no value", LEFT - 10, bottom - LANE / 2 + 3);
-      context.setLineDash([2, 4]);
-      rule(this.bottom + 2.5);
-      context.setLineDash([]);
-    }
-    context.textAlign = "center";
-    for (const n of x.ticks(this.xRange, Math.max(2, (right - LEFT) / 90))) {
-      context.fillText(x.format(n), this.#toX(n), bottom + 14);
-    }
-    context.fillText(reveal(x.label).slice(0, 60), (LEFT + right) / 2, this.height - 8);
-    context.save();
-    context.translate(10, (TOP + this.bottom) / 2);
-    context.rotate(-Math.PI / 2);
-    context.fillText(reveal(this.study.about.objectives[objective].name).slice(0, 40), 0, 0);
     context.restore();
   }
 
@@ -220,7 +148,7 @@ export class Plot {
     const { theme, x } = this.options;
     const point = this.#byNumber.get(selected);
     if (!point) return;
-    this.#clip(context);
+    this.frame.clip(context);
     context.strokeStyle = theme.accent;
     if (x.line) {
       context.lineWidth = 2;
