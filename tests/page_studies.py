@@ -17,6 +17,7 @@ from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
 
 
+N_CASES = 24
 BEGIN = datetime(2026, 3, 1, 9)
 WORDS = [
     *["margin", "edge", "step", "radius", "hull", "swap", "cool", "greedy", "anneal"],
@@ -133,60 +134,59 @@ def make_front_study(storage: str | None = None) -> optuna.Study:
 
 
 def make_case_study(storage: str | None = None, n_trials: int = 40) -> optuna.Study:
-    """A study of prompts, each the mean over named questions that grow harder."""
+    """A study of prompts by two models, each the mean over named questions that grow harder."""
     random_ = random.Random(0)
     study = optuna.create_study(storage=storage, study_name="support", direction="maximize")
     study.set_metric_names(["accuracy"])
-    names = {str(case): f"{WORDS[case % 20]} of invoice {case}" for case in range(24)}
+    names = {str(case): f"{WORDS[case % 20]} of invoice {case}" for case in range(N_CASES)}
     study.set_user_attr("llm:cases", names)
     study.set_user_attr("llm:text:prompt", {"description": "The instruction."})
-    spaces = {
-        "temperature": FloatDistribution(0, 1),
-        "max_tokens": IntDistribution(16, 4_096, log=True),
-        "style": CategoricalDistribution(["brief", "full", "steps"]),
-    }
-    skills, proposers = [0.2], ["big", "small", "base"]
+    skills: list[float] = []
     for number in range(n_trials):
-        parent = max(range(len(skills)), key=lambda n: skills[n] - abs(random_.gauss(0, 0.08)))
-        skill = skills[parent] + random_.gauss(0.01, 0.05) if number else 0.2
-        skills.append(skill)
-        chances = [1.3 + skill - case / 14 + random_.gauss(0, 0.25) for case in range(24)]
-        scores = {case: float(c > 0.75) if c > 0.5 else 0.0 for case, c in enumerate(chances)}
-        proposer = random_.choices(proposers, [3, 2, 1])[0] if number else "initial"
-        lines = random_.sample(WORDS, 8)
-        study.add_trial(
-            create_trial(
-                value=sum(scores.values()) / 24,
-                params={
-                    "temperature": random_.random(),
-                    "max_tokens": round(2 ** random_.uniform(4, 12)),
-                    "style": random_.choice(["brief", "full", "steps"]),
-                },
-                distributions=spaces,
-                intermediate_values=scores,
-                user_attrs={
-                    "prompt": "Answer the customer.\n" + "\n".join(f"- Mind the {w}." for w in lines),
-                    "feedback": f"{24 - round(sum(scores.values()))} questions are still wrong.",
-                    "llm:cases": {
-                        "count": 24,
-                        "words": {str(c): "The sum is wrong." for c in scores if not scores[c]},
-                    },
-                    "llm:proposal": {
-                        "source": "initial"
-                        if not number
-                        else "base"
-                        if proposer == "base"
-                        else "model",
-                        **({"proposer": proposer, "model": f"{proposer}-2026"} if number else {}),
-                        **({"parent": parent - 1} if parent else {}),
-                        "rationale": f"It should mind the {lines[0]} and the {lines[1]} first.",
-                        "texts": {"prompt": 1},
-                        **{"calls": 1, "prompt_tokens": 3_000, "completion_tokens": 300},
-                    },
-                },
-            )
-        )
+        order = sorted(range(number), key=lambda n: skills[n] - abs(random_.gauss(0, 0.08)))
+        parent = order[-1] if order else None
+        skills.append(0.2 if parent is None else skills[parent] + random_.gauss(0.01, 0.05))
+        study.add_trial(_make_case_trial(parent, skills[-1], random_))
     return study
+
+
+def _make_case_trial(parent: int | None, skill: float, random_: random.Random) -> FrozenTrial:
+    chances = [1.3 + skill - case / 14 + random_.gauss(0, 0.25) for case in range(N_CASES)]
+    scores = {case: float(chance > 0.75) for case, chance in enumerate(chances)}
+    lines = random_.sample(WORDS, 8)
+    proposal: dict[str, Any] = {"source": "initial", "texts": {"prompt": 1}}
+    if parent is not None:
+        proposer = random_.choices(["big", "small", "base"], [3, 2, 1])[0]
+        proposal |= {
+            "source": "base" if proposer == "base" else "model",
+            "proposer": proposer,
+            "parent": parent,
+            "rationale": f"It should mind the {lines[0]} and the {lines[1]} first.",
+            **{"calls": 1, "prompt_tokens": 3_000, "completion_tokens": 300},
+        }
+    return create_trial(
+        value=sum(scores.values()) / N_CASES,
+        params={
+            "temperature": random_.random(),
+            "max_tokens": round(2 ** random_.uniform(4, 12)),
+            "style": random_.choice(["brief", "full", "steps"]),
+        },
+        distributions={
+            "temperature": FloatDistribution(0, 1),
+            "max_tokens": IntDistribution(16, 4_096, log=True),
+            "style": CategoricalDistribution(["brief", "full", "steps"]),
+        },
+        intermediate_values=scores,
+        user_attrs={
+            "prompt": "\n".join(["Answer the customer.", *(f"- Mind the {w}." for w in lines)]),
+            "feedback": f"{N_CASES - round(sum(scores.values()))} questions have wrong answers.",
+            "llm:cases": {
+                "count": N_CASES,
+                "words": {str(case): "The sum is wrong." for case in scores if not scores[case]},
+            },
+            "llm:proposal": proposal,
+        },
+    )
 
 
 def make_hostile_study(beacon: str, storage: str | None = None) -> optuna.Study:
@@ -214,6 +214,7 @@ def make_hostile_study(beacon: str, storage: str | None = None) -> optuna.Study:
     study.set_user_attr("llm:task", stored)
     study.set_user_attr("llm:insights", [stored])
     study.set_user_attr("llm:facts", {"n_trials": 10**14})
+    study.set_user_attr("llm:cases", {"2": stored, "3": "__proto__"})
     study.set_user_attr(
         "llm:text:" + "constructor", {"description": stored, "language": stored, "initial": stored}
     )
@@ -231,6 +232,7 @@ def make_hostile_study(beacon: str, storage: str | None = None) -> optuna.Study:
             "llm:proposal": proposal,
             "constructor": f"{stored}\n" * (number + 1),
             "feedback": stored,
+            "llm:cases": {"scores": {"2": number, "3": 1e308}, "words": {"2": stored}},
         }
         values = [math.inf, -math.inf] if number == 2 else [1e308 * (-1) ** number, 5e-324]
         study.add_trial(

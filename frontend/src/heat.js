@@ -71,7 +71,7 @@ export class HeatMap {
       return;
     }
     this.#paintCells(context);
-    if (this.columnWidth > 7 && this.rowHeight > 7) this.#paintGaps(context, theme);
+    if (this.columnWidth > 4 && this.rowHeight > 7) this.#paintGaps(context, theme);
     this.#paintLabels(context, theme);
   }
 
@@ -151,7 +151,7 @@ export class HeatMap {
     context.beginPath();
     context.rect(this.left - 2, 0, this.right - this.left + 4, this.height);
     context.clip();
-    context.strokeStyle = this.options.theme.accent;
+    context.strokeStyle = this.options.theme.ink;
     for (const [number, width] of [[selected, 2.5], [against, 1.5]]) {
       const column = this.#columns.findIndex((t) => t.number === number);
       if (column < 0) continue;

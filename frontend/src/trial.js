@@ -219,12 +219,19 @@ function showReported({ reported, cases }, otherDetail, other, names) {
   const before = new Map(otherDetail?.reported ?? []);
   const values = reported.map(([, v]) => v).filter(Number.isFinite);
   const [low, high] = [Math.min(...values), Math.max(...values)];
+  const isAbout = Object.keys(cases).length > 0;
+  const head = [isAbout ? "case" : "step", "value", "", ...(before.size ? [`trial ${other.number}`] : []), ...(isAbout ? ["said of it"] : [])];
   return [
-    el("h3", {}, Object.keys(cases).length ? "Cases" : "Reported values"),
-    el("div", { class: "scroll" }, el("table", { class: "params" }, el("tbody", {}, reported.map(([step, value]) => {
-      const meter = el("meter", { min: low, max: high === low ? low + 1 : high, value: Number.isFinite(value) ? value : low });
-      return el("tr", {}, el("td", {}, reveal(names[step] ?? String(step))), el("td", {}, formatNumber(value)), el("td", {}, meter),
-        el("td", {}, before.has(step) ? `${formatNumber(before.get(step))} in trial ${other.number}` : ""), el("td", {}, reveal(cases[step] ?? "")));
-    })))),
+    el("h3", {}, isAbout ? "Cases" : "Reported values"),
+    el("div", { class: "scroll" }, el("table", { class: "params reported" },
+      el("thead", {}, el("tr", {}, head.map((words) => el("th", {}, words)))),
+      el("tbody", {}, reported.map(([step, value]) => {
+        const meter = el("meter", { min: low, max: high === low ? low + 1 : high, value: Number.isFinite(value) ? value : low });
+        const isChanged = before.has(step) && before.get(step) !== value;
+        return el("tr", { class: isChanged ? "changed" : "" },
+          el("td", {}, reveal(names[step] ?? String(step))), el("td", {}, formatNumber(value)), el("td", {}, meter),
+          before.size ? el("td", {}, before.has(step) ? formatNumber(before.get(step)) : "") : null,
+          isAbout ? el("td", {}, reveal(cases[step] ?? "")) : null);
+      })))),
   ];
 }

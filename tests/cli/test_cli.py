@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable
 from collections.abc import Iterator
 import contextlib
@@ -13,6 +14,7 @@ import subprocess
 import sys
 from typing import Any
 import urllib.request
+import zlib
 
 from click.testing import CliRunner
 from click.testing import Result
@@ -96,6 +98,23 @@ def test_a_study_is_written_to_a_page(run: Run) -> None:
     assert Path("report.html").read_text().startswith("<!doctype html>")
     said = run("report", "study.log", "-o", "absent/page.html", status=1).stderr
     assert said == "Error: absent/page.html cannot be written: No such file or directory.\n"
+
+
+def test_a_page_can_contain_the_log_of_calls(run: Run) -> None:
+    start(run, "study.log")
+    call = {"time": "2026-01-01T00:00:00.000+00:00", "trial": 0, "reply": "Why not?"}
+    Path("calls.jsonl").write_text(json.dumps(call) + "\n")
+    run("report", "study.log", "--log", "calls.jsonl", "--log-trial", 0)
+    assert '"has_calls":true' in unpack_study(Path("report.html"))
+    said = run("report", "study.log", "--log", "calls.jsonl", "--log-trial", 9, status=1).stderr
+    assert said == "Error: The study has no trial 9.\n"
+    said = run("report", "study.log", "--log-trial", 0, status=1).stderr
+    assert said == "Error: log_trials needs log_file, where their calls were logged.\n"
+
+
+def unpack_study(page: Path) -> str:
+    packed = page.read_text().partition('class="study">')[2].partition("<")[0]
+    return zlib.decompress(base64.b64decode(packed)).decode()
 
 
 def test_a_study_is_driven_from_the_first_trial_to_the_files_of_the_best(
@@ -288,7 +307,7 @@ def test_the_dashboard_is_served_until_it_is_interrupted(run: Run) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    with in_background("dashboard", "study.log", "--port", port):
+    with in_background("dashboard", "study.log", "--port", port, "--log", "golf.py"):
         wait_for(lambda: accepts_connections(port))
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/studies") as response:
             assert b"golf" in response.read()

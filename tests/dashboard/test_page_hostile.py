@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+import json
 from pathlib import Path
 
 from browser import open_browser
 from browser import Page
 from browser import serve
+import optuna
 from page_studies import make_hostile_study
 import pytest
+from study_page import choose
 from study_page import resize
 from study_page import wait_for_trial
 from test_dashboard import Beacon
@@ -39,13 +43,26 @@ def attack(page: Page, tmp_path: Path, kind: str) -> None:
             look_at_all(page, address)
     else:
         study = make_hostile_study(beacon.url)
-        write_report(study, tmp_path / "report.html")
+        log = write_hostile_log(study, tmp_path)
+        write_report(study, tmp_path / "report.html", log_file=log)
         if kind == "notebook":
             notebook = f"<!doctype html><body>{show(study)._repr_html_()}"
             (tmp_path / "report.html").write_text(notebook, "utf-8")
         look_at_all(page, (tmp_path / "report.html").as_uri(), is_framed=kind == "notebook")
     assert page.browser.get_log("browser") == []
     assert beacon.hits == []
+
+
+def write_hostile_log(study: optuna.Study, folder: Path) -> Path:
+    """A log in which the server, too, answered with attacks."""
+    with (folder / "calls.jsonl").open("w") as log:
+        for trial in study.trials:
+            attack = trial.user_attrs["feedback"]
+            told = {"time": datetime.now().astimezone().isoformat(), "trial": trial.number}
+            messages = [{"role": attack, "content": attack}]
+            call = {"messages": messages, "reply": attack, "model": attack, "outcome": attack}
+            log.write(json.dumps(told | call) + "\n")
+    return folder / "calls.jsonl"
 
 
 def look_at_all(page: Page, address: str, is_framed: bool = False) -> None:
@@ -55,6 +72,11 @@ def look_at_all(page: Page, address: str, is_framed: bool = False) -> None:
     if is_framed:
         page.browser.switch_to.frame(page.wait_for("iframe")[0])
     page.wait_for(".trial[data-number]")
+    for view in ("best", "proposers", "cases", "parameters", "lineage"):
+        choose(page, "Picture", view)
+    for summary in page.find(".talk > summary"):
+        summary.click()
+        page.wait_for(".call .said")
     for item in range(6):
         page.find(".trials button")[item].click()
         wait_for_trial(page, 5 - item)
