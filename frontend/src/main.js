@@ -114,7 +114,7 @@ class Page {
     const view = query.get("view") ?? "lineage";
     if (view !== this.panel.name) this.panel.show(view);
     this.panel.chart.mark(this.selected, this.opponent);
-    this.panel.chart.canvas.setAttribute("aria-label", `Trials by value; trial ${number} is selected. The list below has the same trials.`);
+    this.panel.chart.canvas.setAttribute("aria-label", `${this.panel.label}; trial ${number} is selected. The list below has the same trials.`);
     this.list.mark(number, this.isChosen);
     this.shown = this.view.show(study, number, this.opponent);
     return this.shown;

@@ -40,6 +40,11 @@ export class ChartPanel {
     this.element = el("section", { class: "card plot", "aria-label": "Chart" }, bar, this.chart.element, this.legend);
   }
 
+  /** What the chart shows, in words. */
+  get label() {
+    return this.view.selectedOptions[0]?.text ?? "";
+  }
+
   /** Give the proposers their colors, which others use too. */
   prepare(study) {
     this.#study = study;
