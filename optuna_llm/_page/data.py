@@ -126,7 +126,11 @@ class PageData:
         Raises:
             KeyError: If there is none of this number.
         """
-        trials, texts = self._read()
+        with self._lock:
+            # A trial that has ended need not be read again: a click should not wait for that.
+            if not (0 <= number < len(self._settled) and self._settled[number]):
+                self._refresh()
+            trials, texts = self._trials, list(self._texts)
         if not 0 <= number < len(trials):
             raise KeyError(number)
         return describe_trial(trials[number], texts)
