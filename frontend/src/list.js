@@ -171,6 +171,9 @@ export class TrialList {
 
   #render() {
     const shown = this.trials.slice(this.#from, this.#to);
+    const longest = Math.max(7, ...shown.map((trial) => describeResult(trial, this.#study).length));
+    this.items.style.setProperty("--value", `${Math.min(longest + 1, 40)}ch`);
+    this.items.style.setProperty("--change", this.#study.isSingle ? "6.2em" : "0px");
     this.items.replaceChildren(...shown.map((trial) => this.#makeItem(trial)));
     this.less.hidden = this.#from === 0;
     this.less.textContent = `Show ${Math.min(this.#from, PAGE)} more of the ${this.#from.toLocaleString("en-US")} before`;

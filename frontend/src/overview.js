@@ -11,14 +11,17 @@ export class Overview {
     this.links = el("nav", { "aria-label": "Other pages" });
     if (store.isServed) this.links.append(el("a", { href: store.dashboard }, "optuna-dashboard"));
     this.tiles = el("dl", { class: "tiles" });
-    this.insights = el("ul", { class: "insights", hidden: true });
+    this.insights = el("ul", {});
+    // On a phone it would fill the screen.
+    const isOpen = !matchMedia("(max-width: 700px)").matches;
+    this.learned = el("details", { class: "card insights", hidden: true, open: isOpen }, el("summary", {}, "What the model has learned so far"), this.insights);
     this.element = el(
       "header",
       {},
       el("div", { class: "bar" }, el("div", { class: "names" }, this.title, this.aim), this.state, this.links),
       this.task,
       this.tiles,
-      this.insights,
+      this.learned,
     );
     this.task.addEventListener("click", () => this.task.classList.toggle("open"));
   }
@@ -33,7 +36,7 @@ export class Overview {
       .join(", ");
     this.task.textContent = reveal(about.task);
     this.task.hidden = !about.task;
-    this.insights.hidden = !about.insights.length;
+    this.learned.hidden = !about.insights.length;
     this.insights.replaceChildren(...about.insights.map((line) => el("li", {}, reveal(line))));
     this.tiles.replaceChildren(
       ...[

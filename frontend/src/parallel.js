@@ -6,7 +6,8 @@ import { robustExtent } from "./scales.js";
 
 const TOP = 46;
 const BOTTOM = 34;
-const SIDE = 52;
+const LEFT = 46;
+const RIGHT = 66;
 const SLOT = 92;
 const MANY = 250;
 
@@ -25,8 +26,8 @@ export class Parallel {
     this.#axes = [...params, ...targets];
     this.note = params.length < total ? `the ${params.length} of ${total} parameters that tell most of the value` : "";
     this.base = height - BOTTOM;
-    const step = (width - 2 * SIDE) / Math.max(1, this.#axes.length - 1);
-    this.#axes.forEach((axis, i) => (axis.x = SIDE + i * step));
+    const step = (width - LEFT - RIGHT) / Math.max(1, this.#axes.length - 1);
+    this.#axes.forEach((axis, i) => (axis.x = LEFT + i * step));
     const values = study.trials.map((t) => t.ys[options.objective]);
     this.scale = robustExtent(values, study.best ? [study.best.ys[options.objective]] : []) ?? [0, 1];
     for (const trial of study.trials) this.#place(trial);

@@ -176,7 +176,7 @@ def test_a_drag_along_an_axis_chooses_trials(
     width, height = canvas.size["width"], canvas.size["height"]
     # The axis at the left, from above its upper end to its middle.
     drag = ActionChains(page.browser)
-    drag.move_to_element_with_offset(canvas, 52 - width / 2, 40 - height / 2).click_and_hold()
+    drag.move_to_element_with_offset(canvas, 46 - width / 2, 40 - height / 2).click_and_hold()
     drag.move_by_offset(2, height // 2 - 40).release().perform()
     wait_for(page, lambda: 0 < len(list_shown(page)) < 40)
     chosen = set(list_shown(page))
