@@ -1,8 +1,7 @@
 // Parallel coordinates: each trial as a line through its numbers.
 import { writeOver } from "./draw.js";
 import { formatParam } from "./format.js";
-import { makeAxes } from "./params.js";
-import { robustExtent } from "./scales.js";
+import { makeAxes, rankAll } from "./params.js";
 
 const TOP = 46;
 const BOTTOM = 34;
@@ -15,6 +14,7 @@ const MANY = 250;
 export class Parallel {
   #axes;
   #lines = [];
+  #shares = new Map();
 
   static findRange() {
     return [0, 1];
@@ -22,35 +22,33 @@ export class Parallel {
 
   constructor(study, width, height, options) {
     Object.assign(this, { study, width, height, options });
-    const { params, targets, total } = makeAxes(study, options.objective, Math.max(2, Math.floor(width / SLOT) + 1));
+    const { params, targets, total } = makeAxes(study, options, Math.max(2, Math.floor(width / SLOT) + 1));
     this.#axes = [...params, ...targets];
     this.note = params.length < total ? `the ${params.length} of ${total} parameters that tell most of the value` : "";
     this.base = height - BOTTOM;
     const step = (width - LEFT - RIGHT) / Math.max(1, this.#axes.length - 1);
     this.#axes.forEach((axis, i) => (axis.x = LEFT + i * step));
-    const values = study.trials.map((t) => t.ys[options.objective]);
-    this.scale = robustExtent(values, study.best ? [study.best.ys[options.objective]] : []) ?? [0, 1];
+    this.#rank();
     for (const trial of study.trials) this.#place(trial);
     // The better, the later: the best lies on top.
     this.#lines.sort((a, b) => a.rank - b.rank || a.trial.number - b.trial.number);
   }
 
+  /** How good each trial is among the complete and feasible, from 0 to 1. */
+  #rank() {
+    const { objective } = this.options;
+    const ranked = this.study.trials.filter((t) => t.state === "COMPLETE" && !t.isInfeasible && !Number.isNaN(t.ys[objective]));
+    const shares = rankAll(ranked.map((t) => -this.study.signs[objective] * t.ys[objective]));
+    ranked.forEach(({ number }, i) => this.#shares.set(number, shares[i]));
+  }
+
   #place(trial) {
-    const isComplete = trial.state === "COMPLETE" && !trial.isInfeasible;
-    const share = isComplete ? this.#share(trial.ys[this.options.objective]) : undefined;
+    const share = this.#shares.get(trial.number);
     const points = this.#axes.map((axis) => {
       const at = axis.place(trial);
       return at === undefined ? null : [axis.x, this.#toY(at)];
     });
     if (points.some(Boolean)) this.#lines.push({ trial, points, share, rank: share ?? -1 });
-  }
-
-  /** How good a value is, from 0 to 1 within the range that most have. */
-  #share(value) {
-    const [low, high] = this.scale;
-    const share = high > low ? Math.min(Math.max((value - low) / (high - low), 0), 1) : 1;
-    if (!Number.isFinite(share)) return undefined;
-    return this.study.signs[this.options.objective] < 0 ? share : 1 - share;
   }
 
   #toY(share) {
@@ -82,11 +80,12 @@ export class Parallel {
   paint(context) {
     const { theme } = this.options;
     const isDense = this.#lines.length > MANY;
+    const faint = isDense ? Math.max(0.06, 60 / this.#lines.length) : 0.7;
     context.lineJoin = "round";
     for (const line of this.#lines) {
       const isDimmed = this.options.isDimmed(line.trial);
       const isGood = line.share > 0.9;
-      context.globalAlpha = isDimmed ? 0.05 : line.share === undefined ? 0.2 : isGood || !isDense ? 0.8 : 0.35;
+      context.globalAlpha = isDimmed ? 0.03 : line.share === undefined ? faint / 3 : isGood ? Math.max(faint, 0.35) : faint;
       context.strokeStyle = line.share === undefined ? theme.muted : css(theme.good[Math.round(line.share * 255)]);
       context.lineWidth = line.trial === this.study.best ? 3 : isDense ? 1 : 1.5;
       trace(context, line.points);

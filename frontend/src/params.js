@@ -1,6 +1,6 @@
 // Parameters and objectives as upright axes, those first that tell most of the value.
 import { formatNumber, formatParam, reveal } from "./format.js";
-import { extent, ticks } from "./scales.js";
+import { extent, robustExtent, ticks } from "./scales.js";
 
 const GROUPS = 6;
 const MAX_NAMES = 60;
@@ -33,7 +33,9 @@ class Axis {
     if (!Number.isFinite(value)) return undefined;
     const scale = this.isLog ? Math.log : (n) => n;
     const [low, high] = this.range.map(scale);
-    return high > low ? (scale(value) - low) / (high - low) : 0.5;
+    const share = high > low ? (scale(value) - low) / (high - low) : 0.5;
+    // An outlier stands at the end.
+    return Math.min(Math.max(share, 0), 1);
   }
 
   /** The values between two places: whether a trial is there, and where they are on a later axis. */
@@ -47,13 +49,16 @@ class Axis {
     }
     const [low, high] = this.range;
     const toValue = (share) => (this.isLog ? low * (high / low) ** share : low + share * (high - low));
-    const [least, most] = [from, to].map(toValue);
+    // The ends hold what lies beyond them, too.
+    const least = from <= 0 ? -Infinity : toValue(from);
+    const most = to >= 1 ? Infinity : toValue(to);
     return { label: this.label, holds: (t) => this.read(t) >= least && this.read(t) <= most, least, most };
   }
 
   /** Where such values are. */
   ends({ least, most, from, to }) {
-    return least === undefined ? [from, to] : [this.toShare(least), this.toShare(most)];
+    if (least === undefined) return [from, to];
+    return [least === -Infinity ? 0 : this.toShare(least), most === Infinity ? 1 : this.toShare(most)];
   }
 
   /** Values to name, each with its place. */
@@ -79,11 +84,14 @@ function powers(low, high) {
 }
 
 /** Axes for all objectives and for so many parameters, the latter from the strongest on. */
-export function makeAxes(study, objective, count) {
+export function makeAxes(study, { objective, isWhole }, count) {
   const complete = study.trials.filter((t) => t.state === "COMPLETE");
-  const targets = study.about.objectives.map(
-    ({ name }, i) => new Axis(name, complete, (t) => (Number.isFinite(t.ys[i]) ? t.ys[i] : undefined)),
-  );
+  const targets = study.about.objectives.map(({ name }, i) => {
+    const axis = new Axis(name, complete, (t) => (Number.isFinite(t.ys[i]) ? t.ys[i] : undefined));
+    const kept = study.front.slice(0, 50).map((t) => t.ys[i]);
+    if (!isWhole) axis.range = robustExtent(complete.map((t) => t.ys[i]), kept) ?? axis.range;
+    return axis;
+  });
   const values = rankAll(complete.map((t) => t.ys[objective]));
   const params = listNames(study).map((name) => {
     const axis = new Axis(name, study.trials, (t) => readParam(t, name));
@@ -111,7 +119,7 @@ function readParam(trial, name) {
 }
 
 /** The rank of each number, from 0 to 1. */
-function rankAll(numbers) {
+export function rankAll(numbers) {
   const order = numbers.map((_, i) => i).sort((a, b) => numbers[a] - numbers[b]);
   const ranks = [];
   order.forEach((at, rank) => (ranks[at] = rank / Math.max(1, numbers.length - 1)));

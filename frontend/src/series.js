@@ -83,7 +83,7 @@ export class Series {
       this.#paintLine(context, line, line.isOwn ? styles.get(line.name).color : theme.best);
     }
     for (const point of this.points) {
-      drawPoint(context, point, styles.get(point.trial.by), 4.5, theme.background);
+      drawPoint(context, point, styles.get(point.trial.by), this.points.length > 100 ? 3 : 4.5, theme.background);
     }
     context.restore();
     this.#paintEnds(context, theme);

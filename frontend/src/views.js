@@ -27,7 +27,7 @@ export const VIEWS = {
     isOffered: (study) => study.trials.some((t) => t.n_cases),
   },
   parameters: {
-    label: "parameters", Picture: Parallel, ramp: "good",
+    label: "parameters", Picture: Parallel, ramp: "good", hasRange: true,
     isOffered: (study) => listNames(study).length > 0,
   },
 };
