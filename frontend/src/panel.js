@@ -10,6 +10,7 @@ export class ChartPanel {
   #study = null;
   #axes = new Map();
   #isHardestFirst = false;
+  #legend = "";
 
   /** `changed` is called when another picture was chosen. */
   constructor(select, store, list, changed) {
@@ -132,18 +133,28 @@ export class ChartPanel {
 
   #updateLegend() {
     const { ramp } = VIEWS[this.name];
-    const parts = [
-      ...this.#study.proposers.map(({ name, count }) =>
-        el("button", {
-          type: "button",
-          "aria-pressed": String(!this.list.hidden.has(name)),
-          title: "Show or hide",
-          onclick: () => this.list.toggle(name),
-        }, el("span", { class: `swatch s${this.list.swatch(name)}` }), `${reveal(name)} ${count.toLocaleString("en-US")}`)),
-      ...this.#describeMarks().map(([mark, words]) => el("span", { class: "key" }, el("span", { class: `mark ${mark}` }), words)),
-      ramp ? el("span", { class: "key" }, "worse", el("span", { class: `ramp ${ramp}` }), "better") : null,
-    ];
-    this.legend.replaceChildren(...parts.filter(Boolean));
+    const { proposers } = this.#study;
+    const marks = this.#describeMarks();
+    const shown = JSON.stringify([proposers, marks, ramp]);
+    // Made anew only where it must be: somebody may be about to press a button of it.
+    if (shown !== this.#legend) {
+      this.#legend = shown;
+      this.legend.replaceChildren(
+        ...proposers.map((proposer) => this.#makeKey(proposer)),
+        ...marks.map(([mark, words]) => el("span", { class: "key" }, el("span", { class: `mark ${mark}` }), words)),
+        ...(ramp ? [el("span", { class: "key" }, "worse", el("span", { class: `ramp ${ramp}` }), "better")] : []),
+      );
+    }
+    proposers.forEach(({ name }, i) => this.legend.children[i].setAttribute("aria-pressed", String(!this.list.hidden.has(name))));
+  }
+
+  #makeKey({ name, count }) {
+    return el(
+      "button",
+      { type: "button", title: "Show or hide", onclick: () => this.list.toggle(name) },
+      el("span", { class: `swatch s${this.list.swatch(name)}` }),
+      `${reveal(name)} ${count.toLocaleString("en-US")}`,
+    );
   }
 
   #describeMarks() {
