@@ -40,7 +40,7 @@ def write_report(
         log_file: What a sampler with ``log_file=`` wrote, or the record of a ``ReplayModel``: the
             file then contains what the model was asked and what it replied, too.
         log_trials: Numbers of the trials of which it contains that; None for all. Each prompt
-            repeats most of the history, so in a long study that of all takes a lot of room.
+            repeats most of the history: about 3 kB of the file for one of 30 kB.
 
     Raises:
         OSError: If the file cannot be written, or the log cannot be read.
