@@ -171,9 +171,13 @@ export class TrialList {
 
   #render() {
     const shown = this.trials.slice(this.#from, this.#to);
-    const longest = Math.max(7, ...shown.map((trial) => describeResult(trial, this.#study).length));
-    this.items.style.setProperty("--value", `${Math.min(longest + 1, 40)}ch`);
-    this.items.style.setProperty("--change", this.#study.isSingle ? "6.2em" : "0px");
+    // Each item is a grid of its own: their columns are as wide as the longest needs.
+    const widen = (name, describe, least) => {
+      const longest = Math.max(least, ...shown.map((trial) => describe(trial, this.#study).length));
+      this.items.style.setProperty(name, longest ? `${Math.min(longest + 1, 40)}ch` : "0px");
+    };
+    widen("--value", describeResult, 4);
+    widen("--change", describeChange, 0);
     this.items.replaceChildren(...shown.map((trial) => this.#makeItem(trial)));
     this.less.hidden = this.#from === 0;
     this.less.textContent = `Show ${Math.min(this.#from, PAGE)} more of the ${this.#from.toLocaleString("en-US")} before`;
