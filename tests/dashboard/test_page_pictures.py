@@ -14,17 +14,21 @@ import optuna
 from page_studies import make_case_study
 from page_studies import make_front_study
 from page_studies import make_large_study
+from page_studies import N_CASES
 import pytest
 from selenium.webdriver.common.action_chains import ActionChains
 from study_page import choose
 from study_page import list_shown
 from study_page import open_page
 from study_page import resize
+from study_page import shown_trial
 from study_page import wait_for
 from study_page import wait_for_list
 from study_page import wait_for_trial
+from test_page import serve_pages
 
 from optuna_llm import Prices
+from optuna_llm import report_case
 from optuna_llm.dashboard import write_report
 
 
@@ -206,6 +210,21 @@ def test_pictures_of_a_front_and_of_many_trials(page: Page, tmp_path: Path) -> N
     choose(page, "Picture", "parameters")
     wait_for(page, lambda: len(find_told(page)) > 100)
     assert page.browser.get_log("browser") == []
+
+
+def test_a_trial_that_ends_while_one_looks_joins_the_cases(page: Page, tmp_path: Path) -> None:
+    storage = f"sqlite:///{tmp_path}/study.db"
+    study = make_case_study(storage, 6)
+    resize(page, 1_400)
+    with serve_pages(storage, "") as address:
+        open_page(page, address, "#view=cases&trial=2")
+        wait_for(page, lambda: find_told(page) == set(range(6)))
+        trial = study.ask()
+        for case in range(N_CASES):
+            report_case(trial, case, 1.0)
+        study.tell(trial, 1.0)
+        wait_for(page, lambda: find_told(page) == set(range(7)))
+    assert shown_trial(page) == 2
 
 
 def test_a_study_that_says_nothing_of_cases_has_no_picture_of_them(

@@ -200,6 +200,31 @@ def test_a_trial_shows_its_cases_with_what_was_said_of_them() -> None:
     assert load(data)["study"]["cases"] == {"0": "first"}
 
 
+def test_scores_of_cases_come_on_demand_and_once() -> None:
+    study = optuna.create_study()
+    study.add_trial(create_trial(value=0, intermediate_values={0: 1.0}))
+    trial = study.ask()
+    report_case(trial, 3, 1 / 3)
+    data = PageData(study, PRICES)
+    first = load(data)
+    assert [row.get("n_cases") for row in first["trials"]] == [None, 1]
+    # Intermediate values of a trial without cases are steps of something else.
+    assert json.loads(data.write_cases()) == {"trials": [[1, [[3, 0.333333]]]]}
+    assert json.loads(data.write_cases(first["version"])) == {"trials": []}
+    report_case(trial, 1, 1.0)
+    second = load(data, first["version"])
+    assert [row["n_cases"] for row in second["trials"]] == [2]
+    told = [[1, [[1, 1.0], [3, 0.333333]]]]
+    assert json.loads(data.write_cases(first["version"])) == {"trials": told}
+    assert json.loads(data.write_cases(second["version"])) == {"trials": []}
+
+
+def test_the_page_knows_which_parameters_are_logarithmic() -> None:
+    study = optuna.create_study()
+    study.optimize(lambda t: t.suggest_float("x", 1, 9, log=True) + t.suggest_int("n", 1, 9), 2)
+    assert load(PageData(study, PRICES))["study"]["log_params"] == ["x"]
+
+
 def test_costs_are_those_of_the_usage(tmp_path: Path) -> None:
     study = make_large_study(30)
     spent = usage(study, PRICES)
