@@ -19,7 +19,7 @@ export const VIEWS = {
   lineage: { label: "lineage", Picture: Lineage, axes: "all", hasRange: true, hasZoom: true, isOffered: () => true },
   best: { label: "best so far", Picture: Series, axes: "line", hasRange: true, hasZoom: true, isOffered: () => true },
   proposers: {
-    label: "best of each proposer", Picture: ProposerSeries, axes: "line", hasRange: true, hasZoom: true,
+    label: "best by proposer", Picture: ProposerSeries, axes: "line", hasRange: true, hasZoom: true,
     isOffered: (study) => study.proposers.length > 1,
   },
   cases: {
