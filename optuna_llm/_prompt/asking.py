@@ -102,7 +102,8 @@ def _render_facts(snapshot: StudySnapshot, request: Request) -> list[str]:
     facts = snapshot.facts
     lines = []
     if snapshot.n_empty:
-        lines.append("Trials whose numbers are missing failed before they had values.")
+        tuned = " or only tuned" if len(snapshot.told) < len(snapshot.finished) else ""
+        lines.append(f"Trials whose numbers are missing failed before they had values{tuned}.")
     if facts.n_trials is not None:
         left = max(request.problem.n_proposals, facts.n_trials - request.number)
         lines.append(f"{left} of {facts.n_trials} trials are left, this one included.")

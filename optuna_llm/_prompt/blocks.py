@@ -130,7 +130,8 @@ class BlockRenderer:
         elif self.snapshot.is_step(record) and record.number and not record.violation:
             said.append("a new best")
         parent = self.snapshot.find(record.parent)
-        if parent is not None and parent.state == TrialState.COMPLETE:
+        is_known = parent is not None and parent is self.snapshot.families.find_best(parent)
+        if parent is not None and is_known and parent.state == TrialState.COMPLETE:
             said.append(_compare(record, parent, self.snapshot.directions))
         return said
 
