@@ -22,6 +22,7 @@ from optuna_llm._records import Message
 from optuna_llm._records import TrialRecord
 from optuna_llm._records import Usage
 from optuna_llm._sampler import LLMSampler
+from optuna_llm._study.charge import report_usage
 from optuna_llm._study.facts import describe_study
 from optuna_llm._study.turns import Turn
 from optuna_llm._text import get_texts
@@ -72,6 +73,7 @@ __all__ = [
     "propose",
     "report_case",
     "report_feedback",
+    "report_usage",
     "suggest_text",
     "usage",
 ]

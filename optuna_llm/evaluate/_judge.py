@@ -21,8 +21,8 @@ from optuna_llm._quoting import clean_text
 from optuna_llm._quoting import fence_text
 from optuna_llm._records import Message
 from optuna_llm._study import internals
+from optuna_llm._study.charge import charge
 from optuna_llm._text import RUNNING
-from optuna_llm.evaluate._charge import charge
 from optuna_llm.models import ModelLike
 from optuna_llm.models import resolve_model
 

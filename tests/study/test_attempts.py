@@ -12,6 +12,7 @@ from optuna.trial import create_trial
 import pytest
 
 from optuna_llm import Prices
+from optuna_llm import report_usage
 from optuna_llm import Usage
 from optuna_llm import usage
 from optuna_llm._outcomes import Attempt
@@ -20,6 +21,7 @@ from optuna_llm._study import attributes as stored
 from optuna_llm._study import checks
 from optuna_llm._study.attempts import subtract_attempts
 from optuna_llm._study.store import StudyStore
+from optuna_llm.evaluate import evaluate_cases
 
 
 ATTEMPTS = (
@@ -104,6 +106,33 @@ def test_what_the_objective_asked_is_no_turn_of_a_proposer() -> None:
         "model": 1,
         EVALUATION: 9,
     }
+
+
+def test_what_an_objective_reports_is_counted_once_for_each_call_from_any_thread() -> None:
+    study = optuna.create_study(direction="maximize")
+
+    def objective(trial: optuna.Trial) -> float:
+        def evaluate(case: int) -> float:
+            report_usage(trial, Usage(prompt_tokens=case, completion_tokens=1), model="task")
+            return 1.0
+
+        return evaluate_cases(trial, range(20), evaluate, max_workers=4)
+
+    study.optimize(objective, n_trials=2)
+    spent = usage(study).by_model["task"]
+    assert (spent.calls, spent.prompt_tokens, spent.completion_tokens) == (40, 380, 40)
+    assert usage(study).by_source[EVALUATION] == spent
+    # Nothing of a trial that does not run.
+    report_usage(study.best_trial, Usage(prompt_tokens=1))
+    assert usage(study).calls == 40
+
+
+def test_a_report_of_something_else_than_usage_is_refused() -> None:
+    trial = optuna.create_study().ask()
+    with pytest.raises(TypeError, match="usage must be a Usage"):
+        report_usage(trial, 5)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="model must be a name or None"):
+        report_usage(trial, Usage(), model=5)  # type: ignore[arg-type]
 
 
 json_values = st.recursive(

@@ -24,9 +24,9 @@ from optuna_llm._errors import LLMError
 from optuna_llm._quoting import one_line
 from optuna_llm._quoting import shorten
 from optuna_llm._records import Usage
+from optuna_llm._study.charge import charge
 from optuna_llm._text import report_feedback
 from optuna_llm.evaluate._cases import evaluate_cases
-from optuna_llm.evaluate._charge import charge
 from optuna_llm.integrations.dspy._lm import read_spent
 from optuna_llm.integrations.dspy._lm import translate
 from optuna_llm.integrations.dspy._program import name_predictors
