@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Sequence
+import json
 import os
 from pathlib import Path
 import re
@@ -17,9 +18,14 @@ from optuna.trial import TrialState
 from provenance import told
 import pytest
 from pytest_httpserver import HTTPServer
+from werkzeug import Request
+from werkzeug import Response
 
+from optuna_llm import Completion
 from optuna_llm import get_texts
 from optuna_llm import Message
+from optuna_llm import Usage
+from optuna_llm import usage
 from optuna_llm.models import ReplayModel
 from optuna_llm.optimize import Result
 from optuna_llm.testing import ScriptedModel
@@ -230,6 +236,132 @@ def test_the_drawing_runs_to_its_end_on_the_stand_in(
     study = load("drawing")["main"](str(tmp_path / "drawings"), 30, model="offline")
     assert study.best_value < study.trials[0].value
     assert {trial.state.name for trial in study.trials} == {"COMPLETE"}
+
+
+PROMPTS = (
+    "Answer with nothing but the answer. Write dates as YYYY-MM-DD, times as HH:MM.",
+    "Answer with nothing but the answer. Write dates as YYYY-MM-DD, times as HH:MM, amounts as "
+    "12.50 EUR, lengths in minutes as 90 min, and names with the surname first: Lopez, Maria. "
+    "Else answer yes, no or, where the note does not tell, unknown.",
+)
+
+
+@pytest.fixture
+def offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OPTUNA_LLM_MODEL", raising=False)
+    monkeypatch.delenv("OPTUNA_LLM_TASK_MODEL", raising=False)
+
+
+@pytest.mark.usefixtures("offline")
+def test_a_prompt_is_tuned_by_what_is_said_of_its_cases(
+    load: Callable[[str], dict[str, Any]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    usages = Usage(prompt_tokens=1_000, completion_tokens=100)
+    model = ScriptedModel(
+        [
+            Completion(write_reply({"temperature": 0}, {"prompt": prompt}), "writer", usages)
+            for prompt in (*PROMPTS, f"{PROMPTS[0]} Be brief.")
+        ]
+    )
+    study = load("prompt_tuning")["main"](4, model=model)
+    assert study.trials[0].value == 0
+    # Dates, times, and of the amounts and lengths those whose usual form is the wanted one.
+    assert 1 / 3 <= study.trials[1].value < 1 / 2
+    assert study.trials[2].value == 1
+    assert study.trials[3].state == TrialState.PRUNED
+    assert len(study.trials[3].intermediate_values) < 40
+    told_of_first = model.calls[1][1].content
+    assert "answered 'Maria Lopez', not 'Lopez, Maria'" in told_of_first
+    assert "better than trial 0 in 1" in told_of_first
+    spent = usage(study)
+    assert spent.by_model["writer"].prompt_tokens == 3_000
+    n_answers = sum(len(trial.intermediate_values) for trial in study.trials)
+    # Those in flight when a trial is pruned have cost something too.
+    assert n_answers <= spent.by_model["stand-in"].calls < n_answers + 8
+    assert spent.prompt_tokens > 3_000 + 20 * n_answers
+    printed = capsys.readouterr().out
+    assert "100% at temperature 0" in printed
+    assert "Trial 2, the best by training, is the best held out too." in printed
+    # Nothing of the cases held out has been told.
+    words = "\n".join(message.content for call in model.calls for message in call)
+    assert "Hugo Meyer" not in words
+    assert "Maria Lopez" in words
+
+
+@pytest.mark.usefixtures("offline")
+def test_the_tokens_of_both_models_end_the_tuning_of_a_prompt(
+    load: Callable[[str], dict[str, Any]],
+) -> None:
+    example = load("prompt_tuning")["main"]
+    assert len(example(12, max_tokens=1_500).trials) == 1
+    replies = [
+        Completion(write_reply({"temperature": 0}, {"prompt": text}), "m", Usage(10_000))
+        for text in PROMPTS
+    ]
+    assert len(example(12, model=ScriptedModel(replies), max_tokens=10_000).trials) == 2
+
+
+@pytest.mark.usefixtures("offline")
+def test_the_tuning_of_a_prompt_gains_on_the_stand_ins(
+    load: Callable[[str], dict[str, Any]],
+) -> None:
+    study = load("prompt_tuning")["main"](30)
+    assert study.best_value > study.trials[0].value + 0.1
+    assert {trial.state for trial in study.trials} <= {TrialState.COMPLETE, TrialState.PRUNED}
+
+
+def test_the_questions_that_a_prompt_is_tuned_on_and_judged_by_are_of_the_same_kinds(
+    load: Callable[[str], dict[str, Any]],
+) -> None:
+    forms = [r"\d{4}-\d\d-\d\d", r"\d\d:\d\d", r"\d+\.\d\d [A-Z]{3}", r"\d+ min"]
+    forms += [r"[A-Z]\w+, [A-Z]\w+", "yes|no|unknown"]
+    example = load("prompt_tuning")
+    for cases, n_cases in ((example["TRAINING"], 40), (example["HELD_OUT"], 20)):
+        assert len(cases) == n_cases
+        counts = [
+            sum(re.fullmatch(form, case["answer"]) is not None for case in cases.values())
+            for form in forms
+        ]
+        assert sum(counts) == n_cases
+        assert max(counts) - min(counts) <= 1
+
+
+def test_a_prompt_is_tuned_for_a_model_behind_an_endpoint(
+    load: Callable[[str], dict[str, Any]],
+    httpserver: HTTPServer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[dict[str, Any]] = []
+
+    def respond(request: Request) -> Response:
+        sent = json.loads(request.data)
+        asked.append(sent)
+        reply = write_reply({"temperature": 0.5}, {"prompt": "Say unknown."})
+        answer = {
+            "model": f"{sent['model']}-2026",
+            "choices": [
+                {
+                    "finish_reason": "stop",
+                    "message": {"content": reply if sent["model"] == "big" else "unknown"},
+                }
+            ],
+            "usage": {"prompt_tokens": 10, "completion_tokens": 1},
+        }
+        return Response(json.dumps(answer), content_type="application/json")
+
+    httpserver.expect_request("/chat/completions").respond_with_handler(respond)
+    monkeypatch.setenv("OPENAI_BASE_URL", httpserver.url_for(""))
+    monkeypatch.setenv("OPTUNA_LLM_MODEL", "big")
+    monkeypatch.setenv("OPTUNA_LLM_TASK_MODEL", "small")
+    study = load("prompt_tuning")["main"](2)
+    # As often as the answer is "unknown".
+    assert [trial.value for trial in study.trials] == [0.05, 0.05]
+    answers = [sent for sent in asked if sent["model"] == "small"]
+    assert len(answers) == 2 * 40 + 2 * 20
+    told = {(sent["messages"][0]["content"], round(sent["temperature"], 1)) for sent in answers}
+    assert ("Say unknown.", 0.5) in told
+    assert usage(study).by_model["small-2026"].calls == 80
+    assert usage(study).by_model["big-2026"].calls == 1
 
 
 def test_numbers_as_text_finds_the_minimum(load: Callable[[str], dict[str, Any]]) -> None:
