@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
 import contextlib
-import itertools
 import math
 import random
 from typing import TypeAlias
@@ -38,6 +37,8 @@ _Case = TypeVar("_Case")
 
 Score: TypeAlias = "float | tuple[float, str]"
 """The score of a case, or its score and words on it."""
+
+_GOLDEN_RATIO = (math.sqrt(5) - 1) / 2
 
 _begun: WeakSet[Trial] = WeakSet()
 """The trials whose cases this process evaluates or has evaluated."""
@@ -83,8 +84,8 @@ def evaluate_cases(
             must not call ``trial.suggest_*``.
         max_workers: How many cases are evaluated at a time.
         shuffle: Whether each trial draws its own order, by its number, so that a rerun draws the
-            same. In turn it takes any case and one in which the best trial is strong, where a loss
-            shows first.
+            same. Cases in which the best trial is strong and weak come in turn, so that what
+            a pruner sees of a trial is what it is on the whole.
         timeout: Seconds that the evaluation of a case may take; then it has failed. Its thread is
             left to itself, since Python cannot end one.
         repeats: How often each case is evaluated, for the mean. From 2 on, the trial's noise is
@@ -160,20 +161,21 @@ def _take(trial: Trial | None, run: CaseRun) -> CaseRun:
 
 
 def _draw_order(trial: Trial, cases: Sequence[int]) -> list[int]:
-    """An order drawn by the trial's number: in turn any case, and one where the best is strong.
+    """An order drawn by the trial's number, in which the best is as strong early as on the whole.
 
-    What a trial loses shows where the best trial is strong; where that is weak it can only gain.
+    Where the best trial is strong, another can only lose, and where it is weak only gain. And
+    WilcoxonPruner prunes no trial whose mean so far exceeds that of the best over all cases.
     """
     rng = random.Random(trial.number)
     drawn = list(cases)
     rng.shuffle(drawn)
     scores = _read_best(trial)
-    sign = -1 if trial.study.directions[0] == StudyDirection.MAXIMIZE else 1
-    strongest = sorted(
-        (case for case in drawn if case in scores), key=lambda case: sign * scores[case]
-    )
-    pairs = itertools.zip_longest(drawn, strongest)
-    return list(dict.fromkeys(case for pair in pairs for case in pair if case is not None))
+    mean = math.fsum(scores.values()) / len(scores) if scores else 0.0
+    ranked = sorted(drawn, key=lambda case: scores.get(case, mean))
+    # Multiples of the golden ratio: any part of the order is spread evenly over the ranks.
+    offset = rng.random()
+    ranks = sorted(range(len(ranked)), key=lambda rank: (rank * _GOLDEN_RATIO + offset) % 1)
+    return [ranked[rank] for rank in ranks]
 
 
 def _read_best(trial: Trial) -> dict[int, float]:

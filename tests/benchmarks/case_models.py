@@ -103,15 +103,18 @@ class Skill:
         takes: In which part of the cases where the second parent is better the child is as good.
         leaks: In which part of those where it is worse the child is as bad.
         own: How often the child gains by a change of its own too, as a child of one parent does.
+        blunders: How often a child fails a third of the cases besides.
     """
 
     takes: float = 0.5
     leaks: float = 0.1
     own: float = 0.5
+    blunders: float = 0.0
 
 
 ABLE = Skill()
 CLUMSY = Skill(takes=0.25, leaks=0.2, own=0.0)
+ERRATIC = Skill(blunders=0.5)
 
 
 class CaseModel:
@@ -177,6 +180,8 @@ class CaseModel:
         if second is None or self._rng.random() < self._skill.own:
             self._kind.gain(scores, self._rng)
         self._kind.spoil(scores, self._rng)
+        if self._skill.blunders and self._rng.random() < self._skill.blunders:
+            scores[_draw(self._rng, N_CASES // 3)] = 0
         prose = list(self._prose[first])
         for i in self._rng.choice(len(prose), min(2, len(prose)), replace=False):
             prose[i] = self._write_line()

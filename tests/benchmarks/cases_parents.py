@@ -6,13 +6,15 @@ Run by hand, half an hour:
 
 Scripted models of three kinds (``case_models.py``) propose through the real sampler. Printed is
 the best mean score over 100 cases, by kind and rule; then the same for a model that merges badly;
-then what WilcoxonPruner saves.
+then what WilcoxonPruner saves: evaluations up to the same number of proposals, the score after the
+same number of evaluations, and evaluations up to the same score.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Mapping
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -27,6 +29,7 @@ from case_models import choose_best
 from case_models import CLUMSY
 from case_models import draw_front
 from case_models import draw_front_with_merges
+from case_models import ERRATIC
 from case_models import KINDS
 from case_models import N_CASES
 from case_models import Skill
@@ -56,16 +59,23 @@ class Run:
     """What a study came to.
 
     Attributes:
-        score: The best mean score.
         merges: Part of the proposals that were given two parents.
-        evaluations: How many cases were evaluated.
         pruned: Part of the trials that were pruned.
+        curve: After each trial, the number of evaluations so far, and the best mean score.
     """
 
-    score: float
     merges: float
-    evaluations: int
     pruned: float
+    curve: Sequence[tuple[int, float]]
+
+    @property
+    def score(self) -> float:
+        """The best mean score in the end."""
+        return self.curve[-1][1]
+
+    def find_score(self, n_evaluations: int) -> float:
+        """The best mean score when so many cases had been evaluated."""
+        return [score for count, score in self.curve if count <= n_evaluations][-1]
 
 
 def run(
@@ -76,11 +86,14 @@ def run(
     n_proposals: int,
     skill: Skill = ABLE,
     p_threshold: float | None = None,
+    n_evaluations: int | None = None,
 ) -> Run:
+    """A study of so many proposals, or until so many cases have been evaluated."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     warnings.simplefilter("ignore", ExperimentalWarning)
     model = CaseModel(KINDS[kind], skill, seed)
     n_evaluated = 0
+    curve = []
 
     def objective(trial: optuna.Trial) -> float:
         text = suggest_text(trial, "prompt", model.initial)
@@ -92,17 +105,21 @@ def run(
 
         return evaluate_cases(trial, range(N_CASES), evaluate)
 
+    def follow(study: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
+        curve.append((n_evaluated, study.best_value))
+        if n_evaluations is not None and n_evaluated >= n_evaluations:
+            study.stop()
+
     sampler = LLMSampler(model=model, parents=RULES[rule], seed=seed, insights=False)
     pruner: BasePruner = NopPruner()
     if p_threshold is not None:
         # From 14 cases on: for up to 13, SciPy's exact test takes up to a second each time.
         pruner = WilcoxonPruner(p_threshold=p_threshold, n_startup_steps=14)
     study = optuna.create_study(direction="maximize", sampler=sampler, pruner=pruner)
-    study.optimize(objective, n_trials=n_proposals + 1)
+    n_trials = None if n_evaluations else n_proposals + 1
+    study.optimize(objective, n_trials=n_trials, callbacks=[follow])
     pruned = [t for t in study.trials if t.state == TrialState.PRUNED]
-    return Run(
-        study.best_value, model.n_merges / model.n_calls, n_evaluated, len(pruned) / n_proposals
-    )
+    return Run(model.n_merges / model.n_calls, len(pruned) / model.n_calls, curve)
 
 
 def compare_rules(
@@ -123,16 +140,35 @@ def compare_rules(
         print(f"{rule:18}" + "".join(f"{cell:>26}" for cell in cells), flush=True)
 
 
-def compare_pruners(each: Callable[..., list[Run]]) -> None:
-    print("\nWilcoxonPruner:   evaluations, score, trials pruned")
+def compare_pruners(each: Callable[..., list[Run]], n_proposals: int, skill: Skill) -> None:
+    """Print what pruning saves: up to the same proposals, and up to the same mean score."""
+    print(f"{'':30}{n_proposals} proposals              same evaluations       same score")
+    print(f"{'':30}evaluations   score  pruned   score  proposals   evaluations")
     for kind in KINDS:
-        for p_threshold in (None, 0.1, 0.2, 0.4):
-            runs = each(run, kind=kind, rule='parents="cases"', p_threshold=p_threshold)
-            evaluations = statistics.fmean(r.evaluations for r in runs)
-            score = statistics.fmean(r.score for r in runs)
-            pruned = statistics.fmean(r.pruned for r in runs)
+        whole = (n_proposals + 1) * N_CASES
+        target = 0.0
+        for p_threshold in (None, 0.1, 0.2, 0.3, 0.4):
+            runs = each(
+                run,
+                kind=kind,
+                rule='parents="cases"',
+                skill=skill,
+                p_threshold=p_threshold,
+                n_evaluations=whole,
+            )
+            counts, scores = zip(*(r.curve[n_proposals] for r in runs), strict=True)
+            steps = range(N_CASES, whole + 1, N_CASES // 2)
+            means = [statistics.fmean(r.find_score(count) for r in runs) for count in steps]
+            target = target or means[-1]
+            reached = [n for n, mean in zip(steps, means, strict=True) if mean >= target]
             name = "none" if p_threshold is None else f"p_threshold={p_threshold}"
-            print(f"{kind:12} {name:16} {evaluations:7.0f} {score:7.3f} {pruned:5.0%}", flush=True)
+            print(
+                f"{kind:12} {name:16}{statistics.fmean(counts):12,.0f}"
+                f"{statistics.fmean(scores):8.3f}{statistics.fmean(r.pruned for r in runs):8.0%}"
+                f"{means[-1]:8.3f}{statistics.fmean(len(r.curve) - 1 for r in runs):11.0f}"
+                f"{f'{reached[0]:,} ({reached[0] / whole:.0%})' if reached else 'never':>14}",
+                flush=True,
+            )
 
 
 def main() -> None:
@@ -149,7 +185,10 @@ def main() -> None:
         compare_rules(each, ABLE)
         print("\nThe same for a model that merges badly:")
         compare_rules(each, CLUMSY)
-        compare_pruners(each)
+        print("\nWilcoxonPruner:")
+        compare_pruners(each, n_proposals, ABLE)
+        print("\nWilcoxonPruner, where half of the proposals are blunders:")
+        compare_pruners(each, n_proposals, ERRATIC)
 
 
 if __name__ == "__main__":
