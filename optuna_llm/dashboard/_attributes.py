@@ -2,6 +2,8 @@
 
 The dashboard shows an attribute on a single line, or in a table cell of unlimited size. Programs
 and JSON objects of a few kB make its pages unreadable, and all of them are sent with each page.
+And it draws the scores of cases as a learning curve, which they are not; of many trials with many
+cases that takes seconds.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from optuna.trial import FrozenTrial
 from optuna_llm._quoting import one_line
 from optuna_llm._records import Usage
 from optuna_llm._study import internals
+from optuna_llm._study.attributes import CASES
 from optuna_llm._study.attributes import PROPOSAL
 from optuna_llm._study.attributes import read_provenance
 from optuna_llm._study.declarations import read_adaptations
@@ -41,7 +44,8 @@ _N_KEPT = 60
 def abridge_attributes(app: WSGIApplication, storage: BaseStorage) -> WSGIApplication:
     """The dashboard's application, with long attributes abridged and the study page linked.
 
-    What is stored and what is downloaded stays complete.
+    The scores of cases are left to the notes and the study page. What is stored and what is
+    downloaded stays complete.
 
     Args:
         app: The application.
@@ -85,6 +89,11 @@ def _abridge(study: dict[str, Any], storage: BaseStorage, study_id: int) -> dict
         for shown in entry["user_attrs"]:
             words = _describe_trial_attribute(shown["key"], trial) if trial else ""
             shown["value"] = _cut(words or shown["value"])
+        if trial and CASES in trial.user_attrs:
+            entry["intermediate_values"] = []
+    study["has_intermediate_values"] = any(
+        trial.intermediate_values and CASES not in trial.user_attrs for trial in trials.values()
+    )
     return study
 
 

@@ -61,7 +61,8 @@ def run(
 
     Given a storage rather than its URL, the dashboard caches finished trials: with 10,000 trials,
     a page takes a tenth of the time. Its pages show an attribute on a single line, so long ones
-    are abridged there; downloads contain them in full.
+    are abridged there; downloads contain them in full. The scores of cases, which it would draw as
+    learning curves, are shown by the study page and the notes instead.
 
     Requests must be addressed to the host that it listens at or to this machine. Requests to
     other names are refused, so that no website can reach the dashboard through the browser of a

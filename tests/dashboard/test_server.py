@@ -18,6 +18,7 @@ import optuna_dashboard
 import pytest
 from wsgi import fetch
 
+from optuna_llm import report_case
 from optuna_llm.dashboard import run
 from optuna_llm.dashboard._attributes import abridge_attributes
 from optuna_llm.dashboard._hosts import check_host
@@ -137,6 +138,30 @@ def test_pages_get_long_attributes_cut_and_downloads_have_them_whole() -> None:
     assert fetch(dashboard, "/api/studies/99")[0].startswith("404")
     assert "study_summaries" in fetch(dashboard, "/api/studies")[1]
     assert text in fetch(dashboard, f"/csv/{study._study_id}")[1]
+
+
+def test_pages_get_learning_curves_but_not_the_scores_of_cases() -> None:
+    study = optuna.create_study()
+
+    def report(steps: int, *, cases: bool) -> None:
+        trial = study.ask()
+        for step in range(steps):
+            if cases:
+                report_case(trial, step, 0.5)
+            else:
+                trial.report(0.5, step)
+        study.tell(trial, 0.5)
+
+    report(3, cases=True)
+    assert [len(trial.intermediate_values) for trial in study.trials] == [3]
+    shown = show(study)
+    assert not shown["has_intermediate_values"]
+    assert [trial["intermediate_values"] for trial in shown["trials"]] == [[]]
+    assert [trial["intermediate_values"] for trial in shown["best_trials"]] == [[]]
+    report(2, cases=False)
+    shown = show(study)
+    assert shown["has_intermediate_values"]
+    assert [len(trial["intermediate_values"]) for trial in shown["trials"]] == [0, 2]
 
 
 def test_pages_get_objects_in_words() -> None:
