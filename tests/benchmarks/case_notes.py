@@ -1,8 +1,9 @@
 """The cost of cases in the dashboard: 300 trials of 100 cases each, on SQLite.
 
-The same annotated study without and with cases: seconds that ``annotate`` takes, the API's answer
-for the study's page (median of 5, in process), and the page in Chromium until its plots are drawn
-(median of 5). Run it by hand:
+The same annotated study without and with cases: seconds that ``annotate`` takes, the first answer
+of the API for the study's page, for which the trials are read, and the following (median of 5, in
+process), of ``optuna-dashboard`` and of ``optuna_llm.dashboard.run``, and the page that the latter
+serves, in Chromium until its plots are drawn (median of 5). Run it by hand:
 
     python tests/benchmarks/case_notes.py
 """
@@ -68,11 +69,11 @@ def fill(study: optuna.Study, rng: random.Random, *, with_cases: bool) -> None:
 
 def main() -> None:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    print("seconds     without cases   with cases   ratio")
+    print(f"{'seconds':30}without cases   with cases   ratio")
 
     def tell(name: str, seconds: list[float]) -> None:
         plain, cases = seconds
-        print(f"{name:12}{plain:13.2f}{cases:13.2f}{cases / plain:8.2f}", flush=True)
+        print(f"{name:30}{plain:13.2f}{cases:13.2f}{cases / plain:8.2f}", flush=True)
 
     with tempfile.TemporaryDirectory() as folder, open_browser(Path(folder, "profile")) as browser:
         urls = [f"sqlite:///{folder}/{name}.db" for name in ("plain", "cases")]
@@ -84,12 +85,15 @@ def main() -> None:
             annotate(study)
             annotating.append(time.perf_counter() - began)
         tell("annotate", annotating)
-        for _ in range(ROUNDS):
-            answers = []
+        for name, abridged in (("optuna-dashboard", False), ("dashboard.run", True)):
+            firsts, answers = [], []
             for url in urls:
-                with open_answer(url) as ask:
+                began = time.perf_counter()
+                with open_answer(url, abridged=abridged) as ask:
+                    firsts.append(time.perf_counter() - began)
                     answers.append(time_median(ask))
-            tell("answer", answers)
+            tell(f"first answer, {name}", firsts)
+            tell(f"answer, {name}", answers)
         for _ in range(ROUNDS):
             tell("page", [measure_page(url, Page(browser)) for url in urls])
 

@@ -31,6 +31,7 @@ from optuna_llm import LLMSampler
 from optuna_llm import suggest_text
 from optuna_llm.dashboard import annotate
 from optuna_llm.dashboard import DashboardNotes
+from optuna_llm.dashboard._attributes import abridge_attributes
 from optuna_llm.testing import ScriptedModel
 from optuna_llm.testing import write_reply
 
@@ -106,9 +107,12 @@ def time_median(work: Callable[[], object], count: int = 5) -> float:
 
 
 @contextmanager
-def open_answer(storage: str) -> Iterator[Callable[[], Any]]:
-    """A function that requests what the page is made of."""
-    app = optuna_dashboard.wsgi(optuna.storages.get_storage(storage))
+def open_answer(address: str, *, abridged: bool = False) -> Iterator[Callable[[], Any]]:
+    """A function that requests what the page is made of, maybe as ``dashboard.run`` has it."""
+    storage = optuna.storages.get_storage(address)
+    app = optuna_dashboard.wsgi(storage)
+    if abridged:
+        app = abridge_attributes(app, storage)
 
     def ask() -> Any:
         environ: dict[str, Any] = {"PATH_INFO": "/api/studies/1", "REQUEST_METHOD": "GET"}
