@@ -90,6 +90,7 @@ def main(
         storage=storage,
         direction="maximize",
         sampler=LLMSampler(TASK, model=model, seed=seed),
+        # Of fewer than 14 cases, SciPy's test is exact and takes long.
         pruner=WilcoxonPruner(n_startup_steps=14),
     )
     describe_study(study, n_trials=n_trials, best_possible=1.0)
