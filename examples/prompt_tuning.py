@@ -14,11 +14,14 @@ from pathlib import Path
 import optuna
 from optuna.pruners import WilcoxonPruner
 from optuna.trial import BaseTrial
+from optuna.trial import TrialState
 from prompt_tuning_answerer import Answerer
 
 from optuna_llm import ChatModel
 from optuna_llm import describe_study
+from optuna_llm import explain_failures
 from optuna_llm import get_texts
+from optuna_llm import LLMError
 from optuna_llm import LLMSampler
 from optuna_llm import Message
 from optuna_llm import report_usage
@@ -73,6 +76,7 @@ def make_evaluate(trial: BaseTrial) -> Callable[[dict[str, str]], tuple[float, s
     return evaluate
 
 
+@explain_failures
 def objective(trial: optuna.Trial) -> float:
     return evaluate_cases(trial, TRAINING, make_evaluate(trial), max_workers=8)
 
@@ -85,7 +89,7 @@ def main(
     seed: int = 0,
 ) -> optuna.Study:
     model = model or os.environ.get("OPTUNA_LLM_MODEL", "offline")
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(
         storage=storage,
         direction="maximize",
@@ -95,9 +99,10 @@ def main(
     )
     describe_study(study, n_trials=n_trials, best_possible=1.0)
     # Both models' tokens count: what an answer costs is reported with its trial.
-    study.optimize(
-        objective, n_trials, callbacks=[ConsoleCallback(), MaxTokensCallback(max_tokens)]
-    )
+    callbacks = [ConsoleCallback(), MaxTokensCallback(max_tokens)]
+    study.optimize(objective, n_trials, catch=LLMError, callbacks=callbacks)
+    if not any(trial.state == TrialState.COMPLETE for trial in study.trials):
+        raise SystemExit("\nNo prompt could be tried: the reasons are above.")
     print(f"\n{get_texts(study.best_trial)['prompt']}\n")
     print(f"{study.best_value:.0%} at temperature {study.best_params['temperature']:g}\n")
     print(validate(study, HELD_OUT, lambda trial, case: make_evaluate(trial)(case), max_workers=8))

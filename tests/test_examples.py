@@ -24,6 +24,7 @@ from werkzeug import Response
 from optuna_llm import Completion
 from optuna_llm import get_texts
 from optuna_llm import Message
+from optuna_llm import ModelError
 from optuna_llm import Usage
 from optuna_llm import usage
 from optuna_llm.models import ReplayModel
@@ -299,6 +300,21 @@ def test_the_tokens_of_both_models_end_the_tuning_of_a_prompt(
         for text in PROMPTS
     ]
     assert len(example(12, model=ScriptedModel(replies), max_tokens=10_000).trials) == 2
+
+
+@pytest.mark.usefixtures("offline")
+def test_the_tuning_of_a_prompt_survives_an_answer_that_does_not_come(
+    load: Callable[[str], dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    main = load("prompt_tuning")["main"]
+    busy = [ModelError("The server is busy.")] * 8
+    model = ScriptedModel([*busy, *["unknown"] * 200])
+    monkeypatch.setitem(main.__globals__, "open_task_model", lambda *_: model)
+    states = [trial.state for trial in main(2).trials]
+    assert states == [TrialState.FAIL, TrialState.COMPLETE]
+    model = ScriptedModel(lambda _: ModelError("The server is busy."))
+    with pytest.raises(SystemExit, match="No prompt could be tried"):
+        main(2)
 
 
 @pytest.mark.usefixtures("offline")
