@@ -95,7 +95,7 @@ def main() -> None:
             tell(f"first answer, {name}", firsts)
             tell(f"answer, {name}", answers)
         for _ in range(ROUNDS):
-            tell("page", [measure_page(url, Page(browser)) for url in urls])
+            tell("page, dashboard.run", [measure_page(url, Page(browser)) for url in urls])
 
 
 if __name__ == "__main__":
