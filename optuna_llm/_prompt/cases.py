@@ -147,9 +147,16 @@ def render_case_table(snapshot: StudySnapshot, leaders: Sequence[TrialRecord], r
         below = [case for case in table.cases if case in best.cases]
         if table.full is not None:
             below = [case for case in below if best.cases[case].score != table.full]
-        told = list(_write_results(below[:_MAX_WORST], best.cases, snapshot.case_names))
+        title, count = f"The hardest of them in trial {best.number}:", _MAX_WORST
+        if table.n_trials == 1:
+            # Its block shows some already, and there is nothing else to show.
+            gains = {case: table.gain(result.score) for case, result in best.cases.items()}
+            shown = _choose_worst(best, gains, {}, table)
+            below = [case for case in below if case not in shown]
+            title, count = f"More of them in trial {best.number}:", 2 * _MAX_WORST
+        told = list(_write_results(below[:count], best.cases, snapshot.case_names))
         if told:
-            lines = [f"The hardest of them in trial {best.number}:", *told]
+            lines = [title, *told]
     about = f"# Cases that trials are evaluated on ({len(table.cases)})"
     kept: list[str] = []
     for line in [*hard, *lines]:
@@ -161,6 +168,8 @@ def render_case_table(snapshot: StudySnapshot, leaders: Sequence[TrialRecord], r
 
 def _describe_hard(table: CaseTable, names: Mapping[int, str]) -> Iterator[str]:
     if table.full is None:
+        if len(set(map(table.best, table.cases))) == 1:
+            return  # As bad in all of them.
         said = [
             f"{name_case(c, names)} {table.best(c):.4g} (trial {table.find_best(c)[0]})"
             for c in table.cases[:_MAX_HARD]

@@ -57,11 +57,11 @@ def _describe(family: Family, names: list[str], snapshot: StudySnapshot) -> str:
     if best.number != family.number:
         line += f"best trial {best.number}, {write_values(best, names, 5)}: the same with {values}"
     else:
-        line += f"best as it was, with {values}"
+        line += f"best as it was, {write_values(best, names, 5)}, with {values}"
     rated = rate_importances(family, snapshot.directions)
     counted = [f"{_name(n)} {v:.0%}" for n, v in rated.items() if v >= _LEAST_IMPORTANCE]
     if counted:
-        line += f"; what mattered: {', '.join(counted)}"
+        line += f"; the results differ by {', '.join(counted)}"
     return f"{line}\n"
 
 

@@ -149,7 +149,7 @@ class Page:
         )
         if is_best and len(text) <= self.room // 4:
             return None
-        parent = find_told(self.snapshot, record.parent)
+        parent = self.snapshot.find(record.parent)
         if parent is not None and parent is not record and name in parent.texts:
             return parent
         first = self.snapshot.told[0] if self.snapshot.told else None
@@ -198,15 +198,6 @@ class Page:
             values = write_values(leader, self.names, digits)
             lines.append(f"- trial {leader.number}: {values}{infeasible}{numbers}")
         return "\n".join(lines) + "\n\n"
-
-
-def find_told(snapshot: StudySnapshot, number: int | None) -> TrialRecord | None:
-    """The finished trial of a number; of one that only tuned, the one that it is a variant of."""
-    record = snapshot.find(number)
-    if record is None or not snapshot.is_variant(record):
-        return record
-    first = max(tuning.family for tuning in record.tuned.values())
-    return snapshot.find(first) or record
 
 
 def _write_insight(line: str) -> str:

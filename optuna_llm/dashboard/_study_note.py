@@ -16,11 +16,14 @@ from optuna_llm._records import TextParameter
 from optuna_llm._records import TrialRecord
 from optuna_llm._study.attributes import read_provenance
 from optuna_llm._study.attributes import read_source
+from optuna_llm._study.attributes import read_texts
 from optuna_llm._study.distributions import describe_distribution
 from optuna_llm._study.distributions import write_number
 from optuna_llm._study.progress import Progress
 from optuna_llm._study.usage import StudyUsage
 from optuna_llm._study.validation import Validation
+from optuna_llm.dashboard._families import describe_families
+from optuna_llm.dashboard._families import is_tunable
 from optuna_llm.dashboard._markdown import escape
 from optuna_llm.dashboard._markdown import fold
 from optuna_llm.dashboard._markdown import show_block
@@ -69,6 +72,7 @@ def write_study_note(
     parts += _describe_best(progress, texts)
     parts += _describe_validation(validation)
     parts += _describe_improvements(progress)
+    parts += describe_families(progress, texts)
     parts += _describe_parameters(progress, texts)
     parts += _describe_trials(progress)
     parts += _describe_usage(progress, spent)
@@ -117,10 +121,12 @@ def _describe_best(progress: Progress, texts: Mapping[str, TextParameter]) -> It
         if trial.params:
             pairs = [f"{escape(n)} = {escape(write_number(v))}" for n, v in trial.params.items()]
             yield ", ".join(pairs)
-        for name, text in record.texts.items():
+        # As the objective got them: in the record, tunables are marked.
+        own = read_texts(trial, record.texts)
+        for name, text in own.items():
             language = texts[name].language if name in texts else None
             yield f"**{escape(name)}**"
-            room = _MAX_BEST_TEXT // len(record.texts) // len(shown)
+            room = _MAX_BEST_TEXT // len(own) // len(shown)
             yield show_block(fold(text, language), language, room)
     if len(progress.best) > len(shown):
         yield f"*{len(progress.best) - len(shown)} more trials are on the Pareto front.*"
@@ -166,7 +172,11 @@ def _describe_parameters(progress: Progress, texts: Mapping[str, TextParameter])
     if not space and not texts:
         return
     yield "## Parameters"
-    lines = [f"- {escape(n)}: {escape(describe_distribution(d))}" for n, d in space.items()]
+    lines = [
+        f"- {escape(name)}: {escape(describe_distribution(distribution))}"
+        for name, distribution in space.items()
+        if not is_tunable(name, texts)
+    ]
     for name, text in texts.items():
         language = f" in {escape(text.language, 100)}" if text.language else ""
         description = f": {escape(text.description)}" if text.description else ""

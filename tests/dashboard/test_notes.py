@@ -347,3 +347,22 @@ def test_notes_and_plots_are_read_by_the_dashboard_from_each_storage(address: st
     assert all("(end)" in t["note"]["body"] for t in answer["trials"])
     ids = {plot["id"] for plot in answer["plotly_graph_objects"]}
     assert ids == {"llm-sources", "llm-lineage", "llm-usage"}
+
+
+def test_the_note_on_a_study_lists_programs_with_tunables_and_shows_texts_as_they_ran() -> None:
+    def tuned(trial: optuna.Trial) -> float:
+        start = "x = <<x = 0.5 in 0.0..1.0>>\nn = <<n = 3 in 1..9>>"
+        text = suggest_text(trial, "code", start, tunable=True)
+        return float(text.split()[2]) + float(text.split()[-1])
+
+    study = optuna.create_study(sampler=LLMSampler(model=ScriptedModel([]), seed=0))
+    study.optimize(tuned, n_trials=4)
+    annotate(study)
+    note = get_note(study).replace("\\", "")
+    best = study.best_trial
+    values = f"x = {best.params['code.x@0']}, n = {best.params['code.n@0']}"
+    assert "## Tunables" in note
+    assert values in note
+    assert get_texts(best)["code"].splitlines()[0] in note
+    assert "<<" not in note
+    assert "- code.x@0" not in note
