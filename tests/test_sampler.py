@@ -210,12 +210,13 @@ def test_of_two_workers_with_one_idea_one_is_asked_again() -> None:
     study = optuna.create_study(sampler=LLMSampler(model=ScriptedModel([])))
     study.optimize(parabola, n_trials=1)
     both_thought = threading.Barrier(2)
+    others = itertools.count(1)
 
     def think(calls: list[object]) -> str:
         if len(calls) == 1:
             both_thought.wait(10)
             return proposals(1.0)[0]
-        return proposals(1.0 + threading.get_ident() % 1_000 / 1_000)[0]
+        return proposals(1.0 + next(others) / 10)[0]
 
     def work() -> None:
         model = ScriptedModel(lambda _: think(model.calls))
