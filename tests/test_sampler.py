@@ -4,6 +4,7 @@ from collections.abc import Callable
 from collections.abc import Sequence
 import copy
 import gc
+import itertools
 from pathlib import Path
 import pickle
 import re

@@ -89,9 +89,9 @@ def _list_changes(changes: Mapping[int, float]) -> str:
     order = sorted(changes, key=lambda case: (-abs(changes[case]), case))[:_MAX_CHANGES]
     is_graded = len(set(changes.values())) > 1
     listed = [f"{c} ({changes[c]:+.2g})" if is_graded else str(c) for c in order]
-    if len(changes) <= len(listed):
-        return ", ".join(listed)
-    return f"{len(changes)}: {', '.join(listed)}, …"
+    if len(changes) > len(listed):
+        return f"{len(changes)} cases: {', '.join(listed)}, …"
+    return f"case{'s' * (len(listed) > 1)} {', '.join(listed)}"
 
 
 def _choose_worst(

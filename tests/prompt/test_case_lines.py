@@ -99,7 +99,7 @@ def test_words_cannot_break_out_of_their_line() -> None:
 def test_changes_against_the_parent_are_told_the_largest_first() -> None:
     first = make_trial(0, {0: 0.5, 1: 0.5, 2: 0.5, 3: 0.5, 7: 1.0, 8: 1.0})
     second = make_trial(1, {0: 0.6, 1: 0.9, 2: 0.5, 3: 0.25, 9: 1.0, 8: 1.0, 7: 1.0})
-    line = "better than trial 0 in 1 (+0.4), 0 (+0.1); worse in 3"
+    line = "better than trial 0 in cases 1 (+0.4), 0 (+0.1); worse in case 3"
     assert line in build([first, second])
 
 
@@ -134,7 +134,7 @@ def test_of_several_objectives_cases_have_the_direction_of_their_mean() -> None:
     for number, trial in enumerate(trials):
         trial.number = number
     user = build(trials, objectives=objectives)
-    assert "better than trial 0 in 1; worse in none" in user
+    assert "better than trial 0 in case 1; worse in none" in user
 
 
 def test_the_noise_of_repeats_is_told() -> None:
