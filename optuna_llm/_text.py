@@ -92,6 +92,7 @@ def suggest_text(
             could write one.
         LLMError: If the model gave no text.
     """
+    trial = internals.unwrap_trial(trial)
     _check_asked(trial, name, initial, tunable=tunable)
     if isinstance(trial, Trial):
         if _asked.setdefault(trial, {}).setdefault(name, initial) != initial:
@@ -159,6 +160,7 @@ def report_feedback(
             sampler has no artifact store to keep them.
         OSError: If an image's file cannot be read.
     """
+    trial = internals.unwrap_trial(trial)
     if not isinstance(feedback, str):
         raise TypeError(f"Feedback must be a string: {feedback!r}.")
     trial.set_user_attr(stored.FEEDBACK, fit_attribute(feedback))
@@ -197,6 +199,7 @@ def report_case(
         ValueError: If the case or its score is out of range, or a study of several objectives has
             too many cases.
     """
+    trial = internals.unwrap_trial(trial)
     check_case(case, score, feedback)
     if isinstance(trial, Trial):
         if name is not None:

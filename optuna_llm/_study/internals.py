@@ -142,6 +142,17 @@ def read_live_trial(trial: Trial) -> FrozenTrial:
     return trial._cached_frozen_trial
 
 
+def unwrap_trial(trial: BaseTrial) -> BaseTrial:
+    """The trial itself, where somebody hands on an object that passes attributes on to it.
+
+    Ray Tune's ``OptunaSearch`` does so in a define-by-run function, to see what is suggested.
+    """
+    if isinstance(trial, BaseTrial):
+        return trial
+    held = getattr(getattr(trial, "set_user_attr", None), "__self__", None)
+    return held if isinstance(held, BaseTrial) else trial
+
+
 def copy_with_values(trial: Trial, values: Mapping[int, float]) -> FrozenTrial:
     """A running trial as a pruner is handed it, with these intermediate values."""
     frozen = trial._get_latest_trial()
