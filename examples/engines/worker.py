@@ -36,10 +36,10 @@ def objective(trial: optuna.Trial) -> float:
     return (x**2 + y**2) * scale
 
 
-def make_sampler() -> LLMSampler:
+def make_sampler(prefetch: int = 1) -> LLMSampler:
     """The sampler of each worker: the next proposal is made while the objective runs."""
     model = os.environ.get("OPTUNA_LLM_MODEL", "offline")
-    return LLMSampler("Make the value small.", model=model, prefetch=1)
+    return LLMSampler("Make the value small.", model=model, prefetch=prefetch)
 
 
 def open_storage(address: str) -> BaseStorage:

@@ -16,6 +16,7 @@ from optuna.trial import TrialState
 from provenance import only_models
 from provenance import told
 import pytest
+from scripts import run as run_script
 
 from optuna_llm import Completion
 from optuna_llm import describe_study
@@ -163,3 +164,10 @@ def test_an_error_of_the_setup_ends_the_study_and_reaches_the_client(client: Any
     with pytest.raises(ModelSetupError, match=r"The key is wrong\."):
         run(client, study, n_trials=5, catch=Exception)
     assert len(study.trials) < 10
+
+
+def test_the_script_for_dask_shares_a_study_between_its_tasks() -> None:
+    printed = run_script("dask_workers.py", 12, 2)
+    counts = re.search(r"trials by worker: \[([\d, ]+)\], best: [\d.]+", printed)
+    assert counts is not None
+    assert 12 <= sum(map(int, counts[1].split(", "))) < 14
