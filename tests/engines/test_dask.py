@@ -7,12 +7,15 @@ from collections.abc import Iterator
 from collections.abc import Sequence
 from pathlib import Path
 import re
+import subprocess
+import sys
 from typing import Any
 import zlib
 
 import optuna
 from optuna.study import MaxTrialsCallback
 from optuna.trial import TrialState
+from pages import read_blocks
 from provenance import only_models
 from provenance import told
 import pytest
@@ -171,3 +174,14 @@ def test_the_script_for_dask_shares_a_study_between_its_tasks() -> None:
     counts = re.search(r"trials by worker: \[([\d, ]+)\], best: [\d.]+", printed)
     assert counts is not None
     assert 12 <= sum(map(int, counts[1].split(", "))) < 14
+
+
+def test_the_code_of_the_page_on_clusters_runs(tmp_path: Path) -> None:
+    """As a script: Dask's processes load it anew."""
+    script = tmp_path / "page.py"
+    script.write_text("\n".join(read_blocks("clusters.md", "test_dask.py")), encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, str(script)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert 0 <= float(done.stdout) <= 1
