@@ -81,7 +81,7 @@ def suggest_text(
         tunable: Whether numbers in it may be marked as tunable, in the initial text and by the
             model: ``<<margin = 0.35 in 0.05..2 log>>``, ``<<n = 4 in 1..16>>`` for integers and
             ``<<f = max in max, sum>>`` for choices. The objective gets the text with values in
-            their place. Each is a parameter of the trial, ``code.margin@12`` if trial 12 has
+            their place. Each is a parameter of the trial, ``code.margin-12`` if trial 12 has
             introduced it; further values are tried between the model's proposals, at no cost of
             a model. Under another sampler, that decides them.
 
@@ -92,6 +92,7 @@ def suggest_text(
             could write one.
         LLMError: If the model gave no text.
     """
+    trial = internals.unwrap_trial(trial)
     _check_asked(trial, name, initial, tunable=tunable)
     if isinstance(trial, Trial):
         if _asked.setdefault(trial, {}).setdefault(name, initial) != initial:
@@ -159,6 +160,7 @@ def report_feedback(
             sampler has no artifact store to keep them.
         OSError: If an image's file cannot be read.
     """
+    trial = internals.unwrap_trial(trial)
     if not isinstance(feedback, str):
         raise TypeError(f"Feedback must be a string: {feedback!r}.")
     trial.set_user_attr(stored.FEEDBACK, fit_attribute(feedback))
@@ -197,6 +199,7 @@ def report_case(
         ValueError: If the case or its score is out of range, or a study of several objectives has
             too many cases.
     """
+    trial = internals.unwrap_trial(trial)
     check_case(case, score, feedback)
     if isinstance(trial, Trial):
         if name is not None:

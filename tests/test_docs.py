@@ -118,7 +118,8 @@ def test_links_lead_to_files_and_headings_that_exist(name: str) -> None:
 
 @pytest.mark.parametrize("name", PAGES)
 def test_files_and_folders_that_a_page_names_exist(name: str) -> None:
-    rooms = (ROOT, ROOT / "optuna_llm", ROOT / "examples", ROOT / "tests/benchmarks")
+    named_rooms = ("optuna_llm", "examples", "examples/engines", "tests/benchmarks")
+    rooms = (ROOT, *(ROOT / name for name in named_rooms))
     folders = [*rooms, *(ROOT / "optuna_llm").glob("**/")]
     named = set(_PATH.findall(PAGES[name])) - {"dist/"}
     assert {path for path in named if not any((f / path).exists() for f in folders)} == set()

@@ -20,6 +20,7 @@ from optuna_llm import get_texts
 from optuna_llm import LLMError
 from optuna_llm import LLMSampler
 from optuna_llm import Message
+from optuna_llm import report_case
 from optuna_llm import report_feedback
 from optuna_llm import suggest_text
 from optuna_llm.testing import ScriptedModel
@@ -105,6 +106,42 @@ def test_a_fixed_trial_holds_texts_as_params_or_attributes() -> None:
 def test_a_trial_that_does_not_run_must_hold_the_text(trial: Any) -> None:
     with pytest.raises(ValueError, match="holds no text 'code': set it as a user attribute"):
         suggest_text(trial, "code", "start")
+
+
+class Captor:
+    """Passes on to a trial and notes what it suggests, as Ray Tune's does."""
+
+    def __init__(self, trial: optuna.Trial) -> None:
+        self.trial = trial
+        self.captured: dict[str, Any] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self.trial, name)
+        if not name.startswith("suggest_"):
+            return value
+
+        def suggest(key: str, *arguments: Any) -> Any:
+            return self.captured.setdefault(key, value(key, *arguments))
+
+        return suggest
+
+
+def test_a_trial_that_somebody_has_wrapped_is_asked_for_its_texts() -> None:
+    model = ScriptedModel([write_reply({"x": 0.5}, {"code": "y = 2"})])
+    study = optuna.create_study(sampler=LLMSampler(model=model))
+    texts = []
+    for _ in range(2):
+        trial = study.ask()
+        wrapped: Any = Captor(trial)
+        wrapped.suggest_float("x", 0, 1)
+        texts.append(suggest_text(wrapped, "code", "y = 1"))
+        report_feedback(wrapped, "Good.")
+        report_case(wrapped, 0, 1.0, "fine", name="first")
+        study.tell(trial, 0.0)
+    assert texts == ["y = 1", "y = 2"]
+    assert study.trials[1].params == {"x": 0.5}
+    assert study.trials[1].user_attrs["feedback"] == "Good."
+    assert study.trials[1].intermediate_values == {0: 1.0}
 
 
 def test_an_enqueued_text_wins_and_the_rest_is_asked_for() -> None:

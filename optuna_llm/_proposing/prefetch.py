@@ -56,6 +56,8 @@ class Prefetcher:
         self._unpaid: list[Attempt] = []
         self._settled: Mapping[str, Usage] = {}
         self._trials: set[int] = set()
+        # Trials that take nothing end here without having begun here.
+        self._n_begun_or_ended = 0
         self._idle: threading.Timer | None = None
         self._settle: Settle | None = None
         self._changed = threading.Condition()
@@ -107,14 +109,20 @@ class Prefetcher:
             _merge(self._unpaid, outcome.list_attempts())
 
     def fill(self, ask: _Ask) -> None:
-        """Ask for as many proposals as are to be ready."""
+        """Ask for as many proposals as are to be ready, from the second trial on.
+
+        Nothing tells whether another trial follows a first one. Some engines unpickle the sampler
+        for each trial, and would throw away whatever was made ahead.
+        """
         with self._changed:
-            self._start_calls(ask, self._n_waiting + self._ahead)
+            if self._n_begun_or_ended > 1:
+                self._start_calls(ask, self._n_waiting + self._ahead)
 
     def enter(self, trial: int) -> None:
         """A trial begins to run here."""
         with self._changed:
             self._trials.add(trial)
+            self._n_begun_or_ended += 1
             self._stop_timer()
 
     def leave(self, trial: int, *, is_last: bool, settle: Settle) -> None:
@@ -127,6 +135,7 @@ class Prefetcher:
         """
         with self._changed:
             self._trials.discard(trial)
+            self._n_begun_or_ended += 1
             if self._trials or not (self._calls or self._ready or self._unpaid or self._settled):
                 return
             self._stop_timer()

@@ -37,11 +37,16 @@ class Sessions:
         _all_sessions.add(self)
 
     def get(self, study: Study) -> StudySession:
-        """The session of a study."""
+        """The session of a study.
+
+        Raises:
+            ValueError: If the study's storage would not give back what is stored.
+        """
         storage, study_id = internals.find_storage(study)
         with self._lock:
             sessions = self._sessions.setdefault(storage, {})
             if study_id not in sessions:
+                internals.check_storage(study)
                 # All that makes prompts and reads replies, twice as much to load as the rest.
                 from optuna_llm._proposing.session import StudySession
 

@@ -23,6 +23,7 @@ from optuna_llm._study.checks import is_measure
 from optuna_llm._study.checks import read_usage
 from optuna_llm._study.checks import warn_once
 from optuna_llm._study.checks import write_usage
+from optuna_llm._study.internals import check_storage
 from optuna_llm._study.sizes import json_bytes
 from optuna_llm._study.sizes import MAX_BYTES
 
@@ -97,11 +98,13 @@ def declare_text(study: Study, parameter: TextParameter) -> None:
     """Store a text parameter with the study, so that other workers know of it.
 
     Raises:
-        ValueError: If its description is too long for a user attribute.
+        ValueError: If its description is too long for a user attribute, or the study's storage
+            would not give back a long text.
     """
     known = _declared.setdefault(study, {})
     if known.get(parameter.name) == parameter:
         return
+    check_storage(study)
     value: dict[str, Any] = {
         "description": parameter.description,
         "language": parameter.language,

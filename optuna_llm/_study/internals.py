@@ -43,6 +43,22 @@ def find_storage(study: Study) -> tuple[BaseStorage, int]:
     return study._storage, study._study_id
 
 
+def check_storage(study: Study) -> None:
+    """Refuse a storage that would not give back what is stored.
+
+    Raises:
+        ValueError: If it is MLflow's, which cuts attributes at 8,000 characters in the middle of
+            their JSON: neither the trial nor its study could be read again.
+    """
+    storage = study._storage
+    if type(storage).__module__.partition(".")[0] == "mlflow":
+        raise ValueError(
+            f"{type(storage).__name__} cuts what is stored at 8,000 characters, and a study with "
+            "a longer text could not be read again. Keep the study in another storage, and log "
+            "its trials to MLflow in a callback."
+        )
+
+
 def find_trial_id(trial: FrozenTrial) -> int:
     """The trial's ID in its storage; unlike its number, it is unique over all studies."""
     return trial._trial_id
@@ -140,6 +156,17 @@ def fix_param(trial: Trial, name: str, value: Any) -> None:
 def read_live_trial(trial: Trial) -> FrozenTrial:
     """A running trial as this process knows it, intermediate values included, without a read."""
     return trial._cached_frozen_trial
+
+
+def unwrap_trial(trial: BaseTrial) -> BaseTrial:
+    """The trial itself, where somebody hands on an object that passes attributes on to it.
+
+    Ray Tune's ``OptunaSearch`` does so in a define-by-run function, to see what is suggested.
+    """
+    if isinstance(trial, BaseTrial):
+        return trial
+    held = getattr(getattr(trial, "set_user_attr", None), "__self__", None)
+    return held if isinstance(held, BaseTrial) else trial
 
 
 def copy_with_values(trial: Trial, values: Mapping[int, float]) -> FrozenTrial:

@@ -19,7 +19,9 @@ import threading
 from typing import Any
 
 import optuna
+from optuna.storages import InMemoryStorage
 from optuna.trial import TrialState
+from provenance import only_models
 from provenance import told
 import pytest
 from waiting import wait_for
@@ -111,6 +113,22 @@ def test_the_next_proposal_is_asked_for_while_the_objective_runs() -> None:
     # What runs is told, though its number was not stored yet when the call was made.
     assert '## Trial 2: running\nnumbers: {"x": 2}' in model.prompts[2]
     assert "# Now\n\nPropose trial 3, to beat trial 0." in model.prompts[2]
+
+
+def test_a_sampler_made_for_one_trial_asks_for_nothing_ahead() -> None:
+    """As engines have them that unpickle a study for each trial."""
+    model = Counter()
+    storage = InMemoryStorage()
+    for number in range(5):
+        sampler = LLMSampler(model=model, proposers=only_models, prefetch=2)
+        study = optuna.create_study(
+            storage=storage, study_name="s", sampler=sampler, load_if_exists=True
+        )
+        study.optimize(objective, n_trials=1)
+        wait_for(lambda: not threads())
+        assert len(model.prompts) == number
+    study.optimize(objective, n_trials=1)
+    wait_for(lambda: len(model.prompts) == number + 3)
 
 
 def test_nothing_is_asked_ahead_of_a_first_trial_that_may_have_more_parameters() -> None:

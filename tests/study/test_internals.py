@@ -9,6 +9,7 @@ import sqlite3
 
 import optuna
 from optuna.distributions import FloatDistribution
+from optuna.storages import InMemoryStorage
 from optuna.storages import RDBStorage
 from optuna.trial import FixedTrial
 from optuna.trial import FrozenTrial
@@ -74,6 +75,29 @@ def test_a_study_knows_its_storage_and_its_id_there() -> None:
     study = optuna.create_study(study_name="s")
     storage, study_id = internals.find_storage(study)
     assert storage.get_study_name_from_id(study_id) == "s"
+
+
+def test_a_storage_of_mlflow_is_refused_and_no_other() -> None:
+    # tests/engines/test_mlflow.py does so with the real one.
+    named = type("MlflowStorage", (InMemoryStorage,), {"__module__": "mlflow.optuna.storage"})
+    internals.check_storage(optuna.create_study())
+    with pytest.raises(ValueError, match="MlflowStorage cuts what is stored"):
+        internals.check_storage(optuna.create_study(storage=named()))
+
+
+def test_a_trial_is_found_behind_an_object_that_passes_on_to_it() -> None:
+    class Wrapper:
+        def __init__(self, trial: optuna.Trial) -> None:
+            self.trial = trial
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(self.trial, name)
+
+    trial = optuna.create_study().ask()
+    assert internals.unwrap_trial(trial) is trial
+    assert internals.unwrap_trial(Wrapper(trial)) is trial  # type: ignore[arg-type]
+    fixed = FixedTrial({})
+    assert internals.unwrap_trial(fixed) is fixed
 
 
 def test_a_trial_knows_its_id_in_the_storage() -> None:
