@@ -81,7 +81,7 @@ def suggest_text(
         tunable: Whether numbers in it may be marked as tunable, in the initial text and by the
             model: ``<<margin = 0.35 in 0.05..2 log>>``, ``<<n = 4 in 1..16>>`` for integers and
             ``<<f = max in max, sum>>`` for choices. The objective gets the text with values in
-            their place. Each is a parameter of the trial, ``code.margin-12`` if trial 12 has
+            their place. Each is a parameter of the trial, ``code.margin@12`` if trial 12 has
             introduced it; further values are tried between the model's proposals, at no cost of
             a model. Under another sampler, that decides them.
 

@@ -43,7 +43,7 @@ _MARKER = re.compile(
 # What begins like a marker, or holds a range as one does: never right in any common language.
 _ALIKE = re.compile(rf"<<[ \t]*{_NAME}[ \t]*=(?!=)|<<[ \t]*{_NAME}\b[^<>\n=]{{0,200}}\.\.")
 _CHOICES = re.compile(_CHOICE)
-_PARAM = re.compile(rf"(.+)\.({_NAME})-(\d{{1,9}})")
+_PARAM = re.compile(rf"(.+)\.({_NAME})@(\d{{1,9}})")
 
 _FORM = (
     "the form is <<margin = 0.35 in 0.05..2 log>>, <<n = 4 in 1..16>> or <<f = max in max, sum>>"
@@ -91,7 +91,7 @@ class ParamName(NamedTuple):
     family: int
 
     def __str__(self) -> str:
-        return f"{self.text}.{self.tunable}-{self.family}"
+        return f"{self.text}.{self.tunable}@{self.family}"
 
 
 def read_param_name(name: str) -> ParamName | None:

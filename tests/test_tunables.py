@@ -38,7 +38,7 @@ from optuna_llm.testing import write_reply
 
 
 START = "a = <<a = 0.9 in 0.01..1 log>>\nb = <<b = 7 in 0..10>>\nf = <<f = max in max, min>>\n"
-PARAMS = {"code.a-0", "code.b-0", "code.f-0"}
+PARAMS = {"code.a@0", "code.b@0", "code.f@0"}
 
 
 def objective(trial: optuna.trial.BaseTrial) -> float:
@@ -203,8 +203,8 @@ def test_tunables_are_parameters_and_the_text_has_their_values() -> None:
     study = optuna.create_study(sampler=LLMSampler(model=ScriptedModel(refuse), seed=0))
     study.optimize(objective, n_trials=1)
     (trial,) = study.trials
-    assert trial.params == {"code.a-0": 0.9, "code.b-0": 7, "code.f-0": "max"}
-    assert trial.distributions["code.a-0"] == FloatDistribution(0.01, 1, log=True)
+    assert trial.params == {"code.a@0": 0.9, "code.b@0": 7, "code.f@0": "max"}
+    assert trial.distributions["code.a@0"] == FloatDistribution(0.01, 1, log=True)
     assert get_texts(trial) == {"code": "a = 0.9\nb = 7\nf = max\n"}
     assert trial.user_attrs["code"] == "a = 0.9\nb = 7\nf = max\n"
     assert trial.user_attrs["llm:template:code"] == START
@@ -214,7 +214,7 @@ def test_tuning_comes_before_the_model_and_finds_better_values() -> None:
     study = optuna.create_study(sampler=LLMSampler(model=ScriptedModel(refuse), seed=0))
     study.optimize(objective, n_trials=5)
     assert [told(t, "source") for t in study.trials] == ["initial"] + ["tune"] * 4
-    assert {t.params.keys() == {"code.a-0", "code.b-0", "code.f-0"} for t in study.trials} == {
+    assert {t.params.keys() == {"code.a@0", "code.b@0", "code.f@0"} for t in study.trials} == {
         True
     }
     assert study.best_value < study.trials[0].value
@@ -239,15 +239,15 @@ def test_a_program_that_is_sent_again_with_other_values_stays_in_its_family() ->
     other = START.replace("b = <<b = 7 in 0..10>>", "b = <<b = 7 in 0..20>>")
     study, _ = make_study([again, other], proposers=only_models)
     study.optimize(objective, n_trials=3)
-    assert [sorted(t.params)[0] for t in study.trials] == ["code.a-0", "code.a-0", "code.a-2"]
-    assert study.trials[1].params["code.a-0"] == 0.5
+    assert [sorted(t.params)[0] for t in study.trials] == ["code.a@0", "code.a@0", "code.a@2"]
+    assert study.trials[1].params["code.a@0"] == 0.5
 
 
 def test_a_malformed_marker_goes_back_to_the_model() -> None:
     wrong = START.replace("0.9", "9")
     study, model = make_study([wrong, START.replace("7", "8")], proposers=only_models)
     study.optimize(objective, n_trials=2)
-    assert study.trials[1].params["code.b-0"] == 8
+    assert study.trials[1].params["code.b@0"] == 8
     assert "9 is not within 0.01..1" in model.calls[1][1].content
 
 
@@ -261,7 +261,7 @@ def test_an_edit_is_made_to_the_text_with_its_markers_and_best_values() -> None:
     )
     study = optuna.create_study(sampler=sampler)
     study.optimize(objective, n_trials=2)
-    assert study.trials[1].params == {"code.a-1": 0.9, "code.b-1": 6, "code.f-1": "max"}
+    assert study.trials[1].params == {"code.a@1": 0.9, "code.b@1": 6, "code.f@1": "max"}
 
 
 def test_the_prompt_tells_a_family_once_with_what_tuning_found() -> None:
@@ -276,7 +276,7 @@ def test_the_prompt_tells_a_family_once_with_what_tuning_found() -> None:
     best = study.best_trial
     tuned = [t for t in study.trials if told(t, "source") == "tune"]
     words = f"best trial {best.number}, value {best.value:.5g}: the same with a "
-    assert f"{words}{best.params['code.a-0']}" in user.content
+    assert f"{words}{best.params['code.a@0']}" in user.content
     assert f"{len(tuned) + 1} trials, value {study.trials[0].value:.5g} at first" in user.content
     assert best.user_attrs["llm:template:code"].rstrip() in user.content
 
@@ -308,8 +308,8 @@ def test_the_model_starts_from_the_best_of_a_family_only() -> None:
     parents = {told(t, "parent") for t in study.trials if told(t, "source") == "model"}
     for parent in parents:
         trial = study.trials[parent]
-        family = sorted(trial.params)[0].partition("-")[2]
-        relatives = [t for t in study.trials if f"code.a-{family}" in t.params]
+        family = sorted(trial.params)[0].partition("@")[2]
+        relatives = [t for t in study.trials if f"code.a@{family}" in t.params]
         assert min(t.value for t in relatives if t.number <= parent) == trial.value
 
 
@@ -342,7 +342,7 @@ def test_a_marked_text_that_is_enqueued_keeps_its_values(sampler: str) -> None:
     )
     study.enqueue_trial({"code": START.replace("7", "4")})
     study.optimize(objective, n_trials=1)
-    assert study.trials[0].params == {"code.a-0": 0.9, "code.b-0": 4, "code.f-0": "max"}
+    assert study.trials[0].params == {"code.a@0": 0.9, "code.b@0": 4, "code.f@0": "max"}
     assert get_texts(study.trials[0])["code"].splitlines()[1] == "b = 4"
 
 
@@ -351,7 +351,7 @@ def test_anybody_may_propose_a_marked_text() -> None:
     study.optimize(objective, n_trials=1)
     propose(study, {"code": START.replace("0..10", "0..30")})
     study.optimize(objective, n_trials=1)
-    assert study.trials[1].params == {"code.a-1": 0.9, "code.b-1": 7, "code.f-1": "max"}
+    assert study.trials[1].params == {"code.a@1": 0.9, "code.b@1": 7, "code.f@1": "max"}
     assert objective(study.trials[1]) == study.trials[1].value
 
 
@@ -360,7 +360,7 @@ def test_another_sampler_tunes_the_initial_text() -> None:
     study.optimize(objective, n_trials=30)
     assert study.best_value < 0.7
     assert {tuple(sorted(t.params)) for t in study.trials} == {
-        ("code.a-0", "code.b-0", "code.f-0")
+        ("code.a@0", "code.b@0", "code.f@0")
     }
     for trial in study.trials:
         assert objective(trial) == trial.value
@@ -436,10 +436,10 @@ def test_any_sampler_tunes_a_fixed_text(sampler: optuna.samplers.BaseSampler | N
     study.optimize(objective, n_trials=12)
     fixed = study.trials[2:]
     assert {t.user_attrs["code"].splitlines()[-1] for t in fixed} == {"# other"}
-    assert {tuple(sorted(t.params)) for t in fixed} == {("code.a-1", "code.b-1", "code.f-1")}
+    assert {tuple(sorted(t.params)) for t in fixed} == {("code.a@1", "code.b@1", "code.f@1")}
     assert {(told(t, "source"), told(t, "parent")) for t in fixed} == {("tune", 1)}
     # A genetic algorithm takes over values of parents.
-    assert len({t.params["code.a-1"] for t in fixed}) >= 4
+    assert len({t.params["code.a@1"] for t in fixed}) >= 4
     assert study.best_value < study.trials[1].value
 
 
@@ -452,7 +452,7 @@ def test_a_fixed_text_keeps_the_study_s_numbers_in_the_search() -> None:
     study.optimize(both, n_trials=1)
     study.sampler = fix_text(study, study.best_trial)
     study.optimize(both, n_trials=25)
-    assert {tuple(sorted(t.params)) for t in study.trials} == {("n.n-0", "x")}
+    assert {tuple(sorted(t.params)) for t in study.trials} == {("n.n@0", "x")}
     assert study.best_value < 0.3
 
 

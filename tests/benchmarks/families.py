@@ -60,8 +60,8 @@ def make_trials(n_families: int, n_trials: int, size: int) -> list[FrozenTrial]:
             trials.append(
                 optuna.trial.create_trial(
                     value=1 / (1 + family) + sum(abs(v - 0.3) for v in values.values()),
-                    params={f"code.{n}-{first}": v for n, v in values.items()},
-                    distributions={f"code.{n}-{first}": d for n, d in domains.items()},
+                    params={f"code.{n}@{first}": v for n, v in values.items()},
+                    distributions={f"code.{n}@{first}": d for n, d in domains.items()},
                     user_attrs={
                         **provenance_attributes(told),
                         **split_template("code", own),

@@ -85,20 +85,6 @@ def test_values_numbers_texts_and_reasons_of_a_study_are_in_its_runs(address: st
     assert long.data.tags["code"] == f"{study.trials[3].user_attrs['code'][:7_997]}..."
 
 
-def test_a_tunable_is_a_parameter_whose_name_is_taken(address: str) -> None:
-    tracker = integration.MLflowCallback(address, metric_name="loss")
-    study = optuna.create_study(study_name="tuned", sampler=LLMSampler(model="offline"))
-
-    def measure(trial: optuna.Trial) -> float:
-        text = "x = <<margin = 0.5 in 0.1..1>>"
-        return len(suggest_text(trial, "code", text, tunable=True))
-
-    study.optimize(measure, n_trials=2, callbacks=[tracker])
-    for run, trial in zip(read_runs("tuned"), study.trials, strict=True):
-        assert run.data.params == {name: str(value) for name, value in trial.params.items()}
-        assert len(trial.params) == 1
-
-
 def test_a_storage_that_would_cut_texts_is_refused_before_anything_is_stored(
     address: str,
 ) -> None:
