@@ -15,7 +15,8 @@ import zlib
 import optuna
 from optuna.study import MaxTrialsCallback
 from optuna.trial import TrialState
-from pages import read_blocks
+from pages import find_runnable
+from pages import PAGES
 from provenance import only_models
 from provenance import told
 import pytest
@@ -179,7 +180,9 @@ def test_the_script_for_dask_shares_a_study_between_its_tasks() -> None:
 def test_the_code_of_the_page_on_clusters_runs(tmp_path: Path) -> None:
     """As a script: Dask's processes load it anew."""
     script = tmp_path / "page.py"
-    script.write_text("\n".join(read_blocks("clusters.md", "test_dask.py")), encoding="utf-8")
+    script.write_text(
+        "\n".join(find_runnable(PAGES["docs/clusters.md"], "distributed")), encoding="utf-8"
+    )
     done = subprocess.run(
         [sys.executable, str(script)], capture_output=True, text=True, check=False
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from pages import run_blocks
+from pages import run_page
 import pytest
 
 from optuna_llm import explain_failures
@@ -100,7 +100,7 @@ def test_a_storage_that_would_cut_texts_is_refused_before_anything_is_stored(
 
 
 def test_the_page_on_trackers_keeps_whole_texts(address: str) -> None:
-    names = run_blocks("tracking.md", "test_mlflow.py")
+    names = run_page("docs/tracking.md", "mlflow")
     study = names["study"]
     runs = read_runs(study.study_name)
     assert [run.data.metrics["loss"] for run in runs] == [t.value for t in study.trials]

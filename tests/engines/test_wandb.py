@@ -9,7 +9,7 @@ import struct
 from typing import Any
 
 import optuna
-from pages import run_blocks
+from pages import run_page
 import pytest
 
 from optuna_llm import LLMSampler
@@ -129,7 +129,7 @@ def test_a_whole_study_is_one_run() -> None:
 
 
 def test_the_page_on_trackers_keeps_texts_reasons_and_values() -> None:
-    study = run_blocks("tracking.md", "test_wandb.py")["study"]
+    study = run_page("docs/tracking.md", "wandb")["study"]
     end_writing()
     runs = read_runs()
     assert len(runs) == len(study.trials) == 3
