@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from collections.abc import Sequence
 from contextvars import ContextVar
-from dataclasses import replace
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from optuna.distributions import CategoricalDistribution
-from optuna.distributions import FloatDistribution
-from optuna.distributions import IntDistribution
 from optuna.trial import BaseTrial
 from optuna.trial import FixedTrial
 from optuna.trial import FrozenTrial
@@ -19,26 +14,21 @@ from optuna.trial import Trial
 
 from optuna_llm._images import check_images
 from optuna_llm._records import CaseResult
-from optuna_llm._records import ParamValue
 from optuna_llm._records import Source
 from optuna_llm._records import TextParameter
+from optuna_llm._settling import check_tunables
+from optuna_llm._settling import find_initial_family
+from optuna_llm._settling import settle_tunables
 from optuna_llm._study import attributes as stored
 from optuna_llm._study import internals
-from optuna_llm._study import tunings
 from optuna_llm._study.artifacts import upload_images
 from optuna_llm._study.cases import check_case
 from optuna_llm._study.cases import name_cases
 from optuna_llm._study.cases import store_case
 from optuna_llm._study.declarations import declare_text
-from optuna_llm._study.families import identify_skeleton
+from optuna_llm._study.running import asks_models
+from optuna_llm._study.running import store_text
 from optuna_llm._study.sizes import fit_attribute
-from optuna_llm._tunables import fill
-from optuna_llm._tunables import find_tunables
-from optuna_llm._tunables import ParamName
-from optuna_llm._tunables import read_param_name
-from optuna_llm._tunables import render
-from optuna_llm._tunables import Tunable
-from optuna_llm._tunables import TunableError
 
 
 RUNNING: ContextVar[Trial | None] = ContextVar("RUNNING", default=None)
@@ -101,12 +91,12 @@ def suggest_text(
                 "give one of the two another name."
             )
         # Declared first, so that other workers and the prompt know of a text that was enqueued.
-        parameter = TextParameter(name, description, language, initial, initial is not None)
-        parameter = replace(parameter, tunable=tunable)
+        has_initial = initial is not None
+        parameter = TextParameter(name, description, language, initial, has_initial, tunable)
         declare_text(trial.study, parameter)
     text = _find_text(trial, name)
     if text is not None:
-        return _settle_tunables(trial, name, text) if tunable else text
+        return settle_tunables(trial, name, text) if tunable else text
     if not isinstance(trial, Trial):
         raise ValueError(
             f"This {type(trial).__name__} holds no text {name!r}: set it as a user attribute."
@@ -122,10 +112,10 @@ def suggest_text(
     if text is None:
         assert initial is not None
         text, source = initial, "initial"
-        family = _find_initial_family(trial, name) if tunable else None
+        family = find_initial_family(trial, name, initial) if tunable else None
     if tunable:
-        return _settle_tunables(trial, name, text, source, family)
-    _store_text(trial, name, stored.split_text(name, text), source)
+        return settle_tunables(trial, name, text, source, family)
+    store_text(trial, name, stored.split_text(name, text), source)
     return text
 
 
@@ -217,7 +207,7 @@ def _check_asked(trial: BaseTrial, name: str, initial: str | None, *, tunable: b
     if initial is not None and not isinstance(initial, str):
         raise ValueError(f"The initial text of {name!r} must be a string or None: {initial!r}.")
     if tunable and initial is not None:
-        _find_tunables(name, initial)
+        check_tunables(name, initial)
     if name in trial.distributions:
         raise ValueError(f"{name!r} is a number parameter of this trial: name the text otherwise.")
 
@@ -236,114 +226,12 @@ def _find_text(trial: BaseTrial, name: str) -> str | None:
     if not isinstance(given, str):
         raise ValueError(f"The trial was given {given!r} for the text {name!r}: give a string.")
     if isinstance(trial, Trial):
-        _store_text(trial, name, pieces or stored.split_text(name, given), "user")
+        store_text(trial, name, pieces or stored.split_text(name, given), "user")
     return given
 
 
-def _store_text(trial: Trial, name: str, pieces: Mapping[str, str], source: Source | None) -> None:
-    """Store the pieces of a text, after what the sampler has not told of it.
-
-    Args:
-        trial: The trial.
-        name: The text's name.
-        pieces: Its pieces by key, in the order in which they are written.
-        source: Who has decided the text, if that says more than who has decided the numbers.
-    """
-    known = stored.read_provenance(trial)
-    is_more = source is not None and known.source in (None, "base")
-    told = replace(
-        known,
-        source=source if is_more else known.source,
-        texts={**known.texts, name: len(pieces)},
-    )
-    attributes = {} if told == known else stored.provenance_attributes(told)
-    _store_new(trial, {**attributes, **pieces})
-
-
-def _store_new(trial: Trial, attributes: Mapping[str, object]) -> None:
-    """Store the attributes that the trial does not have yet, in this order."""
-    held = trial.user_attrs
-    for key, value in attributes.items():
-        if held.get(key) != value:
-            trial.set_user_attr(key, value)
-
-
-def _find_tunables(name: str, text: str) -> Sequence[Tunable]:
-    try:
-        return find_tunables(text)
-    except TunableError as error:
-        raise ValueError(f"The text {name!r}: {error}") from None
-
-
-def _settle_tunables(
-    trial: BaseTrial,
-    name: str,
-    text: str,
-    source: Source | None = None,
-    family: int | None = None,
-) -> str:
-    """The text with a value in place of each tunable, which becomes a parameter of the trial.
-
-    Args:
-        trial: The trial.
-        name: The text's name.
-        text: The text, marked or as the trial has stored it.
-        source: Who has decided the text, as for :func:`_store_text`.
-        family: The trial that has introduced its tunables; None for this one.
-    """
-    if not isinstance(trial, Trial):
-        return render(text) if _find_tunables(name, text) else text
-    marked = tunings.read_template(trial, name) or text
-    found = _find_tunables(name, marked)
-    known = {**trial.params, **internals.read_given_params(trial)}
-    numbers = [p.family for p in map(read_param_name, known) if p and p.text == name]
-    number = numbers[0] if numbers else trial.number if family is None else family
-    # Where a sampler knows nothing of texts, it has the tunables to decide.
-    is_free = source == "initial" and not _asks_models(trial)
-    if found:
-        # First, since the parameters are known as tunables by it.
-        _store_new(trial, tunings.split_template(name, marked))
-    values = {
-        t.name: _suggest(trial, ParamName(name, t.name, number), t, is_free=is_free) for t in found
-    }
-    if found:
-        marked = fill(marked, values)
-        _store_new(trial, tunings.split_template(name, marked))
-        text = render(marked)
-    _store_text(trial, name, stored.split_text(name, text), source)
-    return text
-
-
-def _suggest(trial: Trial, param: ParamName, tunable: Tunable, *, is_free: bool) -> ParamValue:
-    if not is_free:
-        internals.fix_param(trial, str(param), tunable.value)
-    taken = tunable.distribution
-    if isinstance(taken, FloatDistribution):
-        return trial.suggest_float(str(param), taken.low, taken.high, log=taken.log)
-    if isinstance(taken, IntDistribution):
-        return trial.suggest_int(str(param), taken.low, taken.high, log=taken.log)
-    assert isinstance(taken, CategoricalDistribution)
-    return trial.suggest_categorical(str(param), taken.choices)
-
-
-def _find_initial_family(trial: Trial, name: str) -> int:
-    """Trial 0, whoever is the first to try the initial text, unless that has another one."""
-    if trial.number == 0:
-        return 0
-    first = internals.read_trials(trial.study)[0]
-    marked = tunings.read_template(first, name)
-    initial = _asked[trial][name] or ""
-    is_other = marked is not None and identify_skeleton(marked) != identify_skeleton(initial)
-    return trial.number if is_other else 0
-
-
-def _asks_models(trial: Trial) -> bool:
-    """Whether the trial's sampler is an :class:`LLMSampler`."""
-    return hasattr(internals.find_sampler(trial), "artifact_store")
-
-
 def _store_images(trial: Trial, images: Sequence[object]) -> None:
-    if not _asks_models(trial):
+    if not asks_models(trial):
         return  # An objective runs unchanged under any other sampler.
     sampler: Any = internals.find_sampler(trial)
     checked = check_images(images)
