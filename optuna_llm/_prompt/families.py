@@ -67,8 +67,10 @@ def _describe(family: Family, names: list[str], snapshot: StudySnapshot) -> str:
 
 def _show_feedback(snapshot: StudySnapshot) -> list[str]:
     """What was said of the best trial, if that only tuned, so that no block says it."""
+    if len(snapshot.directions) > 1 or not snapshot.leaders:
+        return []
     best = snapshot.leaders[-1]
-    if not snapshot.is_variant(best) or not best.feedback or len(snapshot.directions) > 1:
+    if not snapshot.is_variant(best) or not best.feedback:
         return []
     return [f"Trial {best.number}, {write_feedback(best.feedback)}\n"]
 

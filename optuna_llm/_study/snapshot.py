@@ -97,7 +97,8 @@ class StudySnapshot:
         choices: What came of each choice of the categorical parameters.
         cases: What trials have reached in each case.
         case_names: Names of cases, by number.
-        families: The trials with tunables, by family.
+        families: The trials with tunables, by family; shared with later snapshots, so that it may
+            know of trials that have ended since.
         turns: What each finished trial tells of its proposer, in order of completion.
         spent: What the proposals of each proposer have cost.
     """
