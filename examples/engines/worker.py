@@ -29,9 +29,9 @@ NAME = "workers"
 
 @explain_failures
 def objective(trial: optuna.Trial) -> float:
+    trial.set_user_attr("worker", f"{platform.node()}:{os.getpid()}")
     point = suggest_text(trial, "point", "[7.5, -4.0]", description="Two numbers in brackets.")
     scale = trial.suggest_float("scale", 0.5, 2)
-    trial.set_user_attr("worker", f"{platform.node()}:{os.getpid()}")
     x, y = (float(number) for number in point.strip("[] ").split(","))
     return (x**2 + y**2) * scale
 
