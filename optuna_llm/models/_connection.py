@@ -57,6 +57,7 @@ class Connection:
     Attributes:
         client: The client.
         request: The HTTP request that was sent last; None before the first.
+        headers: Those of the response to it, by their names in lower case; empty before it.
         is_closed: Whether it was cut off.
     """
 
@@ -71,6 +72,7 @@ class Connection:
         self._sockets: list[socket.socket] = []
         self._is_borrowed = through is not None
         self.request: Any = None
+        self.headers: Mapping[str, str] = {}
         self.is_closed = False
         self.client = make_client(self._open_http_client(through, without_proxy))
         # The client imports its resources when they are first asked for.
@@ -100,15 +102,21 @@ class Connection:
             transport=None if through is None else _make_transport(library, through),
             # What can be decompressed in bounded pieces.
             headers={"Accept-Encoding": "gzip"},
-            event_hooks={"request": [self._trace], "response": [_bound_body(library)]},
+            event_hooks={
+                "request": [self._trace],
+                "response": [self._note_headers, _bound_body(library)],
+            },
         )
 
     def _trace(self, request: Any) -> None:
-        self.request = request
+        self.request, self.headers = request, {}
         timeouts = request.extensions["timeout"]
         timeouts["connect"] = min(timeouts["connect"], _LONGEST_CONNECT)
         if not self._is_borrowed:
             request.extensions["trace"] = self._note_socket
+
+    def _note_headers(self, response: Any) -> None:
+        self.headers = {name.lower(): value for name, value in response.headers.items()}
 
     def _note_socket(self, event: str, info: Mapping[str, Any]) -> None:
         find = getattr(info.get("return_value"), "get_extra_info", None)

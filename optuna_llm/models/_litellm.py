@@ -38,6 +38,7 @@ from optuna_llm.models._deadline import within
 from optuna_llm.models._faults import CHAT
 from optuna_llm.models._faults import explain_status
 from optuna_llm.models._faults import UnreachableError
+from optuna_llm.models._limiter import Slot
 from optuna_llm.models._request import make_form
 from optuna_llm.models._request import RequestForm
 from optuna_llm.models._served import check_arguments
@@ -71,6 +72,7 @@ class LiteLLMModel(ServedModel):
         stream: As for :class:`OpenAIModel`.
         timeout: Likewise.
         patience: Likewise.
+        max_tokens_per_minute: Likewise; headers are not read.
         **parameters: Further arguments of ``litellm.completion``.
 
     Raises:
@@ -87,9 +89,10 @@ class LiteLLMModel(ServedModel):
         stream: bool = False,
         timeout: float = 300.0,
         patience: float = 600.0,
+        max_tokens_per_minute: int | None = None,
         **parameters: Any,
     ) -> None:
-        check_arguments(name, timeout, patience, parameters)
+        check_arguments(name, timeout, patience, max_tokens_per_minute, parameters)
         taken = [parameter for parameter in _OURS if parameter in parameters]
         if taken:
             raise ValueError(f"{taken[0]!r} cannot be a parameter: see base_url and patience.")
@@ -97,7 +100,13 @@ class LiteLLMModel(ServedModel):
             raise ImportError('LiteLLMModel needs litellm: pip install "optuna-llm[litellm]".')
         self._connection = {"api_base": base_url, "api_key": api_key}
         form = make_form("chat", parameters, stream=stream, has_cache_key=False)
-        super().__init__(name, form, timeout=timeout, patience=patience)
+        super().__init__(
+            name,
+            form,
+            timeout=timeout,
+            patience=patience,
+            max_tokens_per_minute=max_tokens_per_minute,
+        )
 
     def __getstate__(self) -> dict[str, Any]:
         state = super().__getstate__()
@@ -115,7 +124,11 @@ class LiteLLMModel(ServedModel):
         return f"litellm for {self.name!r}"
 
     def _try(
-        self, form: RequestForm, messages: Sequence[Message], schema: Mapping[str, Any] | None
+        self,
+        form: RequestForm,
+        messages: Sequence[Message],
+        schema: Mapping[str, Any] | None,
+        slot: Slot,
     ) -> Completion:
         request = form.render(self.name, messages, schema)
         given = dict(request.arguments)

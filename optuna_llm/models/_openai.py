@@ -17,6 +17,7 @@ from optuna_llm.models._deadline import within
 from optuna_llm.models._endpoint import Client
 from optuna_llm.models._endpoint import Endpoint
 from optuna_llm.models._faults import MovedError
+from optuna_llm.models._limiter import Slot
 from optuna_llm.models._request import Api
 from optuna_llm.models._request import make_form
 from optuna_llm.models._request import RequestForm
@@ -60,6 +61,14 @@ class OpenAIModel(ServedModel):
         patience: Seconds that a call may take in all, pauses included, before a temporary fault
             is an error after all. 0 tries once. A server that has never answered is waited for
             10 seconds in all, and later calls try once, until it does.
+        max_tokens_per_minute: Tokens of prompts and replies that may be spent in any minute, by
+            all threads of this process together; None for no limit but the server's. Calls wait
+            for their turn, in the order in which they came: at first a quarter of a minute's
+            tokens may be spent at once, the rest at an even pace. Give each of several processes
+            its share. What a call will take is judged by the calls before it. A wait for this is
+            no part of ``timeout`` or ``patience``. With or without a limit, calls also wait for
+            what the server's headers say is missing (``x-ratelimit-remaining-tokens``,
+            ``-requests`` and their ``-limit-`` and ``-reset-``), a minute at the longest.
         **parameters: Further arguments of ``chat.completions.create``, such as
             ``temperature=1.0``, or any other that the server knows; ``extra_headers`` and
             ``extra_query`` are sent as such. ``temperature`` and ``reasoning_effort`` may be
@@ -81,9 +90,10 @@ class OpenAIModel(ServedModel):
         stream: bool = False,
         timeout: float = 300.0,
         patience: float = 600.0,
+        max_tokens_per_minute: int | None = None,
         **parameters: Any,
     ) -> None:
-        check_arguments(name, timeout, patience, parameters)
+        check_arguments(name, timeout, patience, max_tokens_per_minute, parameters)
         if api not in ("chat", "responses"):
             raise ValueError(f"api must be 'chat' or 'responses': {api!r}.")
         if client is not None:
@@ -95,7 +105,13 @@ class OpenAIModel(ServedModel):
         # OpenAI's own server knows by it which requests begin alike; others might refuse it.
         has_cache_key = self._endpoint.address.host.endswith("openai.com")
         form = make_form(api, parameters, stream=stream, has_cache_key=has_cache_key)
-        super().__init__(name, form, timeout=timeout, patience=patience)
+        super().__init__(
+            name,
+            form,
+            timeout=timeout,
+            patience=patience,
+            max_tokens_per_minute=max_tokens_per_minute,
+        )
 
     def _open(self) -> None:
         super()._open()
@@ -115,7 +131,11 @@ class OpenAIModel(ServedModel):
         return "make it in this process, or give as client= a function"
 
     def _try(
-        self, form: RequestForm, messages: Sequence[Message], schema: Mapping[str, Any] | None
+        self,
+        form: RequestForm,
+        messages: Sequence[Message],
+        schema: Mapping[str, Any] | None,
+        slot: Slot,
     ) -> Completion:
         request = form.render(self.name, messages, schema)
         connection = self._connections.take()
@@ -126,6 +146,7 @@ class OpenAIModel(ServedModel):
                 connection.close,
             )
         finally:
+            slot.headers = connection.headers
             self._connections.give_back(connection)
 
     def _move(self, error: MovedError) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from dataclasses import field
 from dataclasses import replace
 import hashlib
+import math
 from typing import Any
 from typing import Literal
 from typing import TypeAlias
@@ -40,6 +41,7 @@ _RESPONSES_NAMES = {
     "response_format": "text.format",
     "verbosity": "text.verbosity",
 }
+_MAX_REPLY = ("max_tokens", "max_completion_tokens", "max_output_tokens")
 _OWN = "prompt_cache_key"
 _FORMAT = "response_format"
 # How a JSON schema can be sent, the next where a server rejects one. Hosted services, vLLM,
@@ -95,6 +97,12 @@ class RequestForm:
     def takes_schema(self) -> bool:
         """Whether a JSON schema can be sent: the user has set no format, the server takes one."""
         return bool(self.schema_forms) and self._read_format() is None
+
+    @property
+    def max_reply(self) -> float:
+        """Tokens that a reply may have at most, as far as the user has said."""
+        given = [self.parameters.get(name) for name in _MAX_REPLY]
+        return min((float(g) for g in given if isinstance(g, int | float)), default=math.inf)
 
     def _read_format(self) -> Any:
         """The format of the reply that the user has set; None without any."""

@@ -20,6 +20,7 @@ from optuna_llm._errors import LLMError
 from optuna_llm._errors import ModelSetupError
 from optuna_llm._errors import NeverAnsweredError
 from optuna_llm._logging import get_logger
+from optuna_llm._processes import current_process
 from optuna_llm._records import Completion
 from optuna_llm._records import Message
 from optuna_llm._secrets import is_public_header
@@ -30,6 +31,9 @@ from optuna_llm.models._faults import MovedError
 from optuna_llm.models._faults import RejectedError
 from optuna_llm.models._faults import TransientError
 from optuna_llm.models._faults import UnreachableError
+from optuna_llm.models._limiter import CHARACTERS_PER_IMAGE
+from optuna_llm.models._limiter import RateLimiter
+from optuna_llm.models._limiter import Slot
 from optuna_llm.models._request import RequestForm
 from optuna_llm.models._request import take_turn
 from optuna_llm.models._request import TAKES_TURNS
@@ -42,8 +46,6 @@ _OURS = ("model", "messages", "input", "instructions", "n", "timeout")
 _FIRST_PAUSE = 0.25
 _LONGEST_PAUSE = 60.0
 _CHECK = " It has never answered: check that the server runs, and its address."
-_CHARACTERS_PER_IMAGE = 4_000
-"""How much text takes the room of an image: servers count about a thousand tokens for one."""
 _FIRST_PATIENCE = 10.0
 """Seconds for which a server that has never answered is waited for, in all calls together."""
 
@@ -56,13 +58,24 @@ class ServedModel(ABC):
         form: The form of the first request.
         timeout: Seconds that one request may take in all.
         patience: Seconds that a call may take in all.
+        max_tokens_per_minute: Tokens of prompts and replies in any minute; None for no limit but
+            the server's.
     """
 
-    def __init__(self, name: str, form: RequestForm, *, timeout: float, patience: float) -> None:
+    def __init__(
+        self,
+        name: str,
+        form: RequestForm,
+        *,
+        timeout: float,
+        patience: float,
+        max_tokens_per_minute: int | None,
+    ) -> None:
         self.name = name
         self._form = form
         self._timeout = timeout
         self._patience = patience
+        self._max_tokens_per_minute = max_tokens_per_minute
         self._lost: list[str] = []
         self._open()
 
@@ -72,6 +85,7 @@ class ServedModel(ABC):
         self._has_answered = False
         self._failed_at: float | None = None
         self._turns = itertools.count()
+        self._limiter = RateLimiter(self._max_tokens_per_minute, self._form.max_reply)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name!r})"
@@ -84,7 +98,7 @@ class ServedModel(ABC):
             "_form": self._form.without_secrets(),
             "_lost": self._lost + lost,
         }
-        for name in ("_window", "_has_answered", "_failed_at", "_turns"):
+        for name in ("_window", "_has_answered", "_failed_at", "_turns", "_limiter"):
             del state[name]
         return state
 
@@ -138,7 +152,11 @@ class ServedModel(ABC):
         while True:
             form = self._form
             try:
-                completion = self._try_shorter(take_turn(form, turn), messages, schema)
+                with self._find_limiter().slot(form.limit_images(messages), self._server) as slot:
+                    # That it had to wait is no fault of the server's.
+                    began += slot.waited
+                    completion = self._try_shorter(take_turn(form, turn), messages, schema, slot)
+                    slot.completion = completion
             except RejectedError as error:
                 self._adapt(form, error)
             except MovedError as error:
@@ -161,18 +179,32 @@ class ServedModel(ABC):
         """What to do about a pickle that lacks secrets."""
         return "make it in this process"
 
+    def _find_limiter(self) -> RateLimiter:
+        """This process's own: in a forked child, a lock of the parent's may never be released."""
+        if self._limiter.process != current_process():
+            self._limiter = RateLimiter(self._max_tokens_per_minute, self._form.max_reply)
+        return self._limiter
+
     @abstractmethod
     def _try(
-        self, form: RequestForm, messages: Sequence[Message], schema: Mapping[str, Any] | None
+        self,
+        form: RequestForm,
+        messages: Sequence[Message],
+        schema: Mapping[str, Any] | None,
+        slot: Slot,
     ) -> Completion:
         """The reply to one request, which no longer runs when this returns or raises."""
 
     def _try_shorter(
-        self, form: RequestForm, messages: Sequence[Message], schema: Mapping[str, Any] | None
+        self,
+        form: RequestForm,
+        messages: Sequence[Message],
+        schema: Mapping[str, Any] | None,
+        slot: Slot,
     ) -> Completion:
         """The same; images that make the request too long are what is rejected."""
         try:
-            completion = self._try(form, messages, schema)
+            completion = self._try(form, messages, schema, slot)
         except (UnreachableError, CancelledError):
             raise
         except LLMError as error:
@@ -232,7 +264,11 @@ class ServedModel(ABC):
 
 
 def check_arguments(
-    name: object, timeout: float, patience: float, parameters: Mapping[str, Any]
+    name: object,
+    timeout: float,
+    patience: float,
+    max_tokens_per_minute: float | None,
+    parameters: Mapping[str, Any],
 ) -> None:
     """Refuse arguments of a model that cannot be right.
 
@@ -245,6 +281,10 @@ def check_arguments(
         raise ValueError(f"timeout must be above 0 seconds: {timeout!r}.")
     if not patience >= 0:
         raise ValueError(f"patience must be 0 seconds or more: {patience!r}.")
+    if max_tokens_per_minute is not None and not max_tokens_per_minute > 0:
+        raise ValueError(
+            f"max_tokens_per_minute must be above 0, or None: {max_tokens_per_minute!r}."
+        )
     taken = [parameter for parameter in _OURS if parameter in parameters]
     for parameter in TAKES_TURNS:
         if isinstance(parameters.get(parameter), list | tuple) and not parameters[parameter]:
@@ -256,7 +296,7 @@ def check_arguments(
 def _is_mostly_images(messages: Sequence[Message]) -> bool:
     n_images = sum(len(message.images) for message in messages)
     n_characters = sum(len(message.content) for message in messages)
-    return n_images * _CHARACTERS_PER_IMAGE > n_characters
+    return n_images * CHARACTERS_PER_IMAGE > n_characters
 
 
 def _growing_pauses() -> Iterator[float]:
