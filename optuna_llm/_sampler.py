@@ -238,7 +238,7 @@ class LLMSampler(BaseSampler):
         self, study: Study, trial: FrozenTrial
     ) -> dict[str, BaseDistribution]:
         whole = internals.find_whole_study(study)
-        return dict(self._sessions.get(whole).read_space(whole))
+        return dict(self._sessions.get(whole).read_space(whole, trial))
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]

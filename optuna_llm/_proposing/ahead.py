@@ -62,11 +62,6 @@ class AheadProposer:
             None if limit is None else limit * len(settings.models),
         )
 
-    @property
-    def is_ready(self) -> bool:
-        """Whether a proposal is at hand."""
-        return bool(self._prefetcher.proposals)
-
     def enter(self, trial: FrozenTrial) -> None:
         """A trial begins to run here."""
         self._prefetcher.enter(trial.number)

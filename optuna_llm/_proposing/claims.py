@@ -60,10 +60,11 @@ class ClaimRegistry:
         # One after the other: threads whose trials begin together would otherwise slow each other
         # down at every query, end together, and begin together again.
         with self._claiming:
-            self._store.record(study, trial, outcome, texts, claim=make_claim(params, texts))
-            snapshot = self._store.snapshot(study)
+            claim = make_claim(params, texts)
+            self._store.record(study, trial, outcome, texts, claim=claim)
             if outcome.result.repeats is None:
-                check_new(snapshot, params, texts, besides=trial.number)
+                snapshot, claimant = self._store.find_claimant(study, trial, claim)
+                check_new(snapshot, params, texts, besides=trial.number, claimant=claimant)
         record = TrialRecord(
             trial.number,
             TrialState.RUNNING,
@@ -88,12 +89,21 @@ def check_new(
     texts: Mapping[str, str],
     *,
     besides: int | None = None,
+    claimant: int | None = None,
 ) -> None:
     """Refuse values that a trial has already, or has claimed.
+
+    Args:
+        snapshot: The study.
+        params: Proposed numbers.
+        texts: Proposed texts.
+        besides: Number of the trial that the values are for, if it has begun.
+        claimant: Number of a trial that has claimed them since; None for none.
 
     Raises:
         ReplyError: If there is such a trial.
     """
     equal = snapshot.find_equal(params, texts, besides=besides)
+    equal = claimant if equal is None else equal
     if equal is not None:
         raise ReplyError(f"trial {equal} has these values already: propose others.")

@@ -76,9 +76,9 @@ class StudySession:
             settings, self._store, self._claims, self._panel, self._chooser
         )
 
-    def read_space(self, study: Study) -> Mapping[str, BaseDistribution]:
+    def read_space(self, study: Study, trial: FrozenTrial) -> Mapping[str, BaseDistribution]:
         """The number parameters that are known when a trial begins."""
-        return self._look(study).space
+        return self._look(study, trial).space
 
     def propose(
         self,
@@ -97,7 +97,10 @@ class StudySession:
                 where that is more promising.
         """
         self._ahead.enter(trial)
-        snapshot = self._look(study)
+        snapshot = self._look(study, trial)
+        if _find_new_texts(snapshot, trial.number):
+            # One trial of all tries an initial text: none that runs may be missing.
+            snapshot = self._store.snapshot(study)
         request = self._make_request(snapshot, trial, space)
         texts = request.given
         if not _is_worth_asking(snapshot, request.problem):
@@ -234,12 +237,9 @@ class StudySession:
         order = self._chooser.choose(snapshot, request.number, has_base=False)
         return self._panel.preview(snapshot, request, order[0])
 
-    def _look(self, study: Study) -> StudySnapshot:
+    def _look(self, study: Study, trial: FrozenTrial) -> StudySnapshot:
         """The study as a trial finds it that begins."""
-        # A trial that takes what is ready reads the storage when it claims that.
-        if self._ahead.is_ready and self._store.knows_texts(study):
-            return self._store.latest
-        return self._store.snapshot(study, fresh=False)
+        return self._store.snapshot(study, trial)
 
     def _make_request(
         self, snapshot: StudySnapshot, trial: FrozenTrial, space: Mapping[str, BaseDistribution]

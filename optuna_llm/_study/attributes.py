@@ -251,6 +251,9 @@ def _split(text: str) -> list[str]:
 
 # Provenance and feedback
 
+CLAIM_MARK = '"claim": "'
+"""What the JSON of :data:`PROPOSAL` holds if there is a claim in it."""
+
 
 def provenance_attributes(provenance: Provenance) -> dict[str, Any]:
     """The user attribute that stores a provenance; what is unknown is left out."""

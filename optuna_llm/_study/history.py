@@ -108,6 +108,11 @@ class History:
         self._told_order = add_sorted(self._told_order, told)
         self._update_running([trials[i] for i in sorted(self._open) if i < len(trials)])
 
+    def list_unfinished(self) -> tuple[Collection[int], Collection[int]]:
+        """Numbers of the trials that had not finished, and of those of them that had values."""
+        valued = {number for number, r in self._running.items() if r.has_values}
+        return set(self._open), valued
+
     def learn_space(self, trial: FrozenTrial) -> None:
         """Learn which number parameters a trial has used, and their ranges."""
         tunables = find_params(trial, trial.distributions)

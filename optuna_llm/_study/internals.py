@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from contextvars import ContextVar
 import copy
 import logging
+from datetime import datetime
+import itertools
 from typing import Any
 
 import optuna
@@ -26,6 +28,12 @@ from optuna.trial import FixedTrial
 from optuna.trial import FrozenTrial
 from optuna.trial import Trial
 from optuna.trial import TrialState
+
+from optuna_llm._study.database import insert_values
+
+
+_MOMENT_SECONDS = 2.0
+"""For how long after a trial began what was read for it is as good as a read."""
 
 
 def find_whole_study(study: Study) -> Study:
@@ -64,12 +72,43 @@ def find_trial_id(trial: FrozenTrial) -> int:
     return trial._trial_id
 
 
-def read_trials(study: Study) -> Sequence[FrozenTrial]:
+def read_trials(study: Study, began: datetime | None = None) -> Sequence[FrozenTrial]:
     """All trials by number, as of the first such read of this thread since its trial began.
 
     Optuna's own samplers share this read, so that a trial reads the storage once for all of them.
+
+    Args:
+        study: The study.
+        began: When a trial began here. If that was just now, what Optuna read of the storage in
+            order to begin it is taken, where the storage has kept it; trials that have begun in
+            that moment may be missing.
     """
+    if study._thread_local.cached_all_trials is None and began is not None:
+        age = datetime.now(began.tzinfo) - began
+        if abs(age.total_seconds()) < _MOMENT_SECONDS:
+            study._thread_local.cached_all_trials = _find_kept_trials(study)
     return study._get_trials(deepcopy=False, states=None, use_cache=True)
+
+
+def _find_kept_trials(study: Study) -> list[FrozenTrial] | None:
+    """The trials that a storage has kept of its last read; None where it keeps none.
+
+    Neither where none of them has finished: of a study that begins, nothing must be missing.
+    """
+    storage: Any = study._storage
+    if isinstance(storage, _CachedStorage):
+        studies, lock = storage._studies, storage._lock
+    elif type(storage).__name__ == "GrpcStorageProxy":  # To import it takes gRPC.
+        studies, lock = storage._cache.studies, storage._cache.lock
+    else:
+        return None
+    with lock:
+        held = studies.get(study._study_id)
+        trials: Mapping[int, FrozenTrial] = {} if held is None else held.trials
+        # A trial that another worker has begun since may be missing before this one's.
+        found = map(trials.get, range(len(trials)))
+        kept = [t for t in itertools.takewhile(lambda t: t is not None, found) if t is not None]
+    return kept if any(trial.state.is_finished() for trial in kept) else None
 
 
 def write_trial_attributes(
@@ -185,38 +224,11 @@ def report_values(trial: Trial, values: Mapping[int, float]) -> None:
     trial_id = trial._trial_id
     backend: Any = storage._backend if isinstance(storage, _CachedStorage) else storage
     if isinstance(backend, RDBStorage):
-        _insert_values(backend, trial_id, values)
+        insert_values(backend, trial_id, values)
     else:
         for step, value in values.items():
             backend.set_trial_intermediate_value(trial_id, step, value)
     trial._cached_frozen_trial.intermediate_values.update(values)
-
-
-def _insert_values(storage: RDBStorage, trial_id: int, values: Mapping[int, float]) -> None:
-    # SQLAlchemy takes ten times as long to load as this package; such a storage has loaded it.
-    from optuna.storages._rdb import models
-    from optuna.storages._rdb.storage import _create_scoped_session
-
-    model: Any = models.TrialIntermediateValueModel
-    finite = model.TrialIntermediateValueType.FINITE
-    with _create_scoped_session(storage.scoped_session) as session:
-        held: Any = models.TrialModel.find_or_raise_by_id(trial_id, session)
-        storage.check_trial_is_updatable(trial_id, held.state)
-        rows = session.query(model.step).filter(model.trial_id == trial_id)
-        known = {step for (step,) in rows}
-        session.bulk_insert_mappings(
-            model,
-            [
-                {
-                    "trial_id": trial_id,
-                    "step": step,
-                    "intermediate_value": value,
-                    "intermediate_value_type": finite,
-                }
-                for step, value in values.items()
-                if step not in known
-            ],
-        )
 
 
 def find_sampler(trial: Trial) -> BaseSampler:

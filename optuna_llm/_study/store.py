@@ -25,6 +25,7 @@ from optuna_llm._study import declarations
 from optuna_llm._study import internals
 from optuna_llm._study.cases import find_named_here
 from optuna_llm._study.cases import read_case_names
+from optuna_llm._study.database import find_marks
 from optuna_llm._study.facts import find_told_here
 from optuna_llm._study.facts import read_facts
 from optuna_llm._study.facts import StudyFacts
@@ -66,19 +67,17 @@ class StudyStore:
         """The last snapshot, without a read of the storage."""
         return self._latest
 
-    def knows_texts(self, study: Study) -> bool:
-        """Whether the last snapshot has all texts that this process has declared."""
-        return declarations.find_declared_here(study).keys() <= self._latest.texts.keys()
-
-    def snapshot(self, study: Study, *, fresh: bool = True) -> StudySnapshot:
+    def snapshot(self, study: Study, trial: FrozenTrial | None = None) -> StudySnapshot:
         """The study as it is now; one read of its trials.
 
         Args:
             study: The study.
-            fresh: Whether the trials must be as of now, rather than as of the first read by this
-                thread since its trial began.
+            trial: A trial that begins in this thread, if the others may be as of then.
         """
-        trials = study.get_trials(deepcopy=False) if fresh else internals.read_trials(study)
+        if trial is None:
+            trials: Sequence[FrozenTrial] = study.get_trials(deepcopy=False)
+        else:
+            trials = internals.read_trials(study, trial.datetime_start)
         with self._lock:
             texts = self._read_texts(study)
             if texts.keys() != self._latest.texts.keys():
@@ -92,6 +91,40 @@ class StudyStore:
                 self._task, texts, self._facts, self._insights, self._case_names
             )
             return self._latest
+
+    def find_claimant(
+        self, study: Study, trial: FrozenTrial, claim: str
+    ) -> tuple[StudySnapshot, int | None]:
+        """The study as far as it must be known now, and who else has claimed values in it.
+
+        Trials that have claimed what they take need not be read again for it.
+
+        Args:
+            study: The study.
+            trial: The trial that has claimed values.
+            claim: Their digest.
+
+        Returns:
+            The study, and the number of a trial that has claimed the same values and may not be
+            in it yet; None if there is none.
+        """
+        with self._lock:
+            snapshot = self._latest
+            unfinished, valued = self._history.list_unfinished()
+        marks = (claim, stored.CLAIM_MARK)
+        found = find_marks(
+            study, stored.PROPOSAL, marks, unfinished=unfinished, n_known=snapshot.n_trials
+        )
+        if found is None:
+            return self.snapshot(study), None
+        others = [mark for mark in found if mark.number != trial.number]
+        for mark in others:
+            has_claim, has_ended = mark.has is not None and mark.has[1], mark.is_finished
+            if not has_claim and (mark.has or has_ended) and mark.number not in valued:
+                # Its values were somebody's who claims none.
+                return self.snapshot(study), None
+        claimants = (mark.number for mark in others if mark.has and mark.has[0])
+        return snapshot, min(claimants, default=None)
 
     def record(
         self,

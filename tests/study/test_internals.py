@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 import contextlib
+from datetime import datetime
+from datetime import timedelta
 from pathlib import Path
 import re
 import sqlite3
@@ -16,9 +19,12 @@ from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
 import optuna_dashboard
 import pytest
+import sqlalchemy
 
 import optuna_llm
 from optuna_llm._study import internals
+from optuna_llm._study.database import find_marks
+from optuna_llm._study.database import Mark
 
 
 def ask(study: optuna.Study) -> tuple[optuna.Trial, FrozenTrial]:
@@ -114,6 +120,95 @@ def test_the_first_read_of_a_trial_is_shared_and_the_next_trial_reads_anew() -> 
     assert internals.read_trials(study) is first
     study.ask()
     assert len(internals.read_trials(study)) == 2
+
+
+def count_reads(study: optuna.Study, function: Callable[[], object]) -> int:
+    """How often a function has Optuna read trials from a database."""
+    statements: list[str] = []
+
+    def note(connection: object, cursor: object, statement: str, *_: object) -> None:
+        statements.append(statement)
+
+    storage, _ = internals.find_storage(study)
+    engine = storage._backend.engine  # type: ignore[attr-defined]
+    sqlalchemy.event.listen(engine, "before_cursor_execute", note)
+    function()
+    sqlalchemy.event.remove(engine, "before_cursor_execute", note)
+    # One of the statements of each read, and of nothing else here.
+    return sum("FROM trial_intermediate_values" in statement for statement in statements)
+
+
+def open_finished(tmp_path: Path) -> optuna.Study:
+    """A study in a database, of a finished trial."""
+    study = optuna.create_study(storage=f"sqlite:///{tmp_path}/study.db", study_name="s")
+    study.optimize(lambda trial: trial.suggest_float("x", 0, 1), 1)
+    return study
+
+
+def test_what_was_read_to_begin_a_trial_is_taken_again(tmp_path: Path) -> None:
+    study = open_finished(tmp_path)
+    _, frozen = ask(study)
+    assert count_reads(study, lambda: internals.read_trials(study, frozen.datetime_start)) == 0
+    kept = internals.read_trials(study)
+    assert [t.state for t in kept] == [TrialState.COMPLETE, TrialState.RUNNING]
+    assert kept == study.get_trials()
+
+
+def test_a_trial_that_began_long_ago_reads_anew(tmp_path: Path) -> None:
+    study = open_finished(tmp_path)
+    ask(study)
+    long_ago = datetime.now() - timedelta(seconds=10)
+    assert count_reads(study, lambda: internals.read_trials(study, long_ago)) == 1
+
+
+def test_while_nothing_has_finished_a_trial_reads_anew(tmp_path: Path) -> None:
+    study = optuna.create_study(storage=f"sqlite:///{tmp_path}/study.db")
+    _, frozen = ask(study)
+    assert count_reads(study, lambda: internals.read_trials(study, frozen.datetime_start)) == 1
+
+
+def test_of_kept_trials_none_stands_in_another_ones_place(tmp_path: Path) -> None:
+    study = open_finished(tmp_path)
+    other = optuna.load_study(study_name="s", storage=f"sqlite:///{tmp_path}/study.db")
+    storage, _ = internals.find_storage(study)
+
+    class Storage(type(storage)):  # type: ignore[misc]
+        """Another worker begins a trial between the read and the begin of the own."""
+
+        def create_new_trial(self, *args: object) -> object:
+            other.ask()
+            return super().create_new_trial(*args)
+
+    storage.__class__ = Storage
+    trial, frozen = ask(study)
+    assert trial.number == 2
+    assert [t.number for t in internals.read_trials(study, frozen.datetime_start)] == [0]
+    assert len(study.get_trials()) == 3
+
+
+def test_a_database_finds_marks_in_attributes_without_a_read(tmp_path: Path) -> None:
+    study = open_finished(tmp_path)
+    marked, plain, ended, late = (study.ask() for _ in range(4))
+    marked.set_user_attr("a", {"b": "c_d"})
+    plain.set_user_attr("a", {"b": "cxd"})
+    study.tell(ended, 1.0)
+
+    def find() -> object:
+        return find_marks(study, "a", ["c_d", '"b":'], unfinished=[1, 2, 3], n_known=4)
+
+    assert count_reads(study, find) == 0
+    assert find() == [
+        Mark(1, False, [True, True]),
+        Mark(2, False, [False, True]),
+        Mark(3, True, None),
+        Mark(late.number, False, None),
+    ]
+
+
+def test_other_storages_find_no_marks() -> None:
+    study = optuna.create_study()
+    study.ask()
+    assert find_marks(study, "a", ["b"], unfinished=[0], n_known=1) is None
 
 
 def test_what_a_sampler_writes_is_seen_by_the_objective_and_by_others(tmp_path: Path) -> None:
@@ -275,7 +370,7 @@ def test_no_other_module_knows_a_private_part_of_optuna() -> None:
     found = [
         f"{path.name}: {line.strip()}"
         for path in package.rglob("*.py")
-        if path.name != "internals.py"
+        if path.name not in ("internals.py", "database.py")
         for line in path.read_text().splitlines()
         if private.search(line) and "from optuna_llm" not in line
     ]
