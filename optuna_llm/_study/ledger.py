@@ -5,12 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
-import os
 import threading
-from weakref import WeakKeyDictionary
 
 from optuna import Study
-from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial
 
 from optuna_llm._outcomes import EVALUATION
@@ -19,6 +16,7 @@ from optuna_llm._study import attributes as stored
 from optuna_llm._study import internals
 from optuna_llm._study.attempts import subtract_attempts
 from optuna_llm._study.declarations import read_unclaimed
+from optuna_llm._study.memory import StudyMemory
 
 
 @dataclass(frozen=True)
@@ -128,31 +126,4 @@ class _Ledger:
             return self._settled + running
 
 
-class _Ledgers:
-    """A ledger for each study that this process has asked about."""
-
-    def __init__(self) -> None:
-        self.reset()
-
-    def find(self, study: Study, trials: Sequence[FrozenTrial]) -> _Ledger:
-        """The ledger of a study, a new one if another study has taken its ID."""
-        storage, study_id = internals.find_storage(study)
-        first = trials[0].datetime_start if trials else None
-        with self._lock:
-            ledgers = self._by_storage.setdefault(storage, {})
-            key = (study_id, study.study_name, first)
-            if key not in ledgers:
-                ledgers[key] = _Ledger()
-            return ledgers[key]
-
-    def reset(self) -> None:
-        """Forget all: locks do not survive a fork."""
-        self._lock = threading.Lock()
-        self._by_storage: WeakKeyDictionary[BaseStorage, dict[object, _Ledger]]
-        self._by_storage = WeakKeyDictionary()
-
-
-_ledgers = _Ledgers()
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_ledgers.reset)
+_ledgers = StudyMemory(_Ledger)

@@ -44,6 +44,9 @@ _logger = get_logger(__name__)
 MAX_ROWS = 100
 """Rows of the storage that the notes on trials take by default, all together."""
 
+_EARLY = 2 / 3
+"""The share of them that are for any trials."""
+
 _ROW_SIZE = 2_045
 """Characters of a note that the dashboard stores in one row."""
 
@@ -151,12 +154,15 @@ def _annotate_trials(study: Study, progress: Progress, saved: _Saved, max_rows: 
     written: _Saved = {}
     n_rows = sum(_count_rows(note) for key, note in saved.items() if _TRIAL_KEY.fullmatch(key))
     improvements = {record.number for record in progress.improvements}
-    for trial in progress.finished:
+    trials = progress.finished
+    if n_rows >= max_rows * _EARLY:
+        trials = [progress.trials[record.number] for record in progress.improvements]
+    for trial in trials:
         key = f"dashboard:{internals.find_trial_id(trial)}:note_str"
         known = saved.get(key)
         if known is not None and (not is_own(known) or is_complete(known)):
             continue
-        is_early = n_rows < max_rows * 2 / 3
+        is_early = n_rows < max_rows * _EARLY
         is_improvement = trial.number in improvements
         if not is_early and not is_improvement:
             continue
@@ -204,7 +210,8 @@ def _save_plots(
         return {}
     is_single = len(progress.objectives) == 1
     objective = progress.objectives[0][0]
-    points = downsample(read_points(progress, None if is_single else _first_value), _MAX_POINTS)
+    target = None if is_single else _first_value
+    points = downsample(read_points(progress, target, with_words=False), _MAX_POINTS)
     try:
         figures = {
             "llm-sources": draw_source_history(points, is_single, objective),

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Iterator
 from collections.abc import Mapping
 
-from optuna.distributions import BaseDistribution
 from optuna.trial import TrialState
 
 from optuna_llm._outcomes import EVALUATION
@@ -159,16 +158,14 @@ def _describe_improvements(progress: Progress) -> Iterator[str]:
 
 def _describe_improvement(record: TrialRecord, progress: Progress) -> list[str]:
     value = write_values(record.values or (), progress)
-    source = escape(read_source(progress.trials[record.number]) or "", 100)
+    source = escape(progress.origins[record.number].source or "", 100)
     parents = (record.parent, record.second_parent)
     parent = ", ".join(str(number) for number in parents if number is not None)
     return [str(record.number), value, parent, source, escape(record.rationale, 120)]
 
 
 def _describe_parameters(progress: Progress, texts: Mapping[str, TextParameter]) -> Iterator[str]:
-    space: dict[str, BaseDistribution] = {}
-    for trial in progress.finished:
-        space |= trial.distributions
+    space = progress.space
     if not space and not texts:
         return
     yield "## Parameters"
@@ -195,7 +192,9 @@ def _describe_trials(progress: Progress) -> Iterator[str]:
 
 def _describe_usage(progress: Progress, spent: StudyUsage) -> Iterator[str]:
     """Tables of the cost by source and by model."""
-    n_trials: Counter[str] = Counter(read_source(trial) or "none" for trial in progress.finished)
+    n_trials: Counter[str] = Counter(
+        progress.origins[trial.number].source or "none" for trial in progress.finished
+    )
     sources = [source for source, _ in n_trials.most_common()]
     sources += sorted(spent.by_source.keys() - n_trials.keys())
     nothing = StudyUsage(cost=0.0)

@@ -18,9 +18,8 @@ from optuna.trial import TrialState
 from optuna_llm._logging import get_logger
 from optuna_llm._quoting import clean_text
 from optuna_llm._quoting import shorten
-from optuna_llm._study.attributes import Provenance
 from optuna_llm._study.attributes import read_provenance
-from optuna_llm._study.internals import read_constraints
+from optuna_llm._study.progress import Origin
 from optuna_llm._study.progress import Progress
 
 
@@ -72,8 +71,15 @@ class Point:
         return "<br>".join([f"trial {self.number} ({escape_html(self.source)}{origin})", *lines])
 
 
-def read_points(progress: Progress, target: Target | None) -> list[Point]:
+def read_points(
+    progress: Progress, target: Target | None, *, with_words: bool = True
+) -> list[Point]:
     """The complete trials of a study by number, without those of infinite value.
+
+    Args:
+        progress: The study.
+        target: What to plot of a trial; None for the value of a single objective.
+        with_words: Whether there are to be hover labels.
 
     Raises:
         ValueError: If the study has several objectives and no target is given.
@@ -83,9 +89,7 @@ def read_points(progress: Progress, target: Target | None) -> list[Point]:
             "The study has several objectives: choose what to plot, "
             "such as target=lambda trial: trial.values[0]."
         )
-    proposers = {
-        p.proposer for p in map(read_provenance, progress.trials.values()) if _is_by_model(p)
-    }
+    proposers = {origin.proposer for origin in progress.origins.values() if _is_by_model(origin)}
     improvements = {record.number for record in progress.improvements}
     best = {record.number for record in progress.best[:1]}
     sign = 1 if progress.objectives[0][1] == StudyDirection.MAXIMIZE else -1
@@ -97,21 +101,20 @@ def read_points(progress: Progress, target: Target | None) -> list[Point]:
         value = trial.values[0] if target is None else target(trial)
         if not math.isfinite(value):
             continue
-        is_feasible = all(constraint <= 0 for constraint in read_constraints(trial).values())
-        is_best_so_far = is_feasible and sign * value > highest
+        origin = progress.origins[number]
+        is_best_so_far = origin.is_feasible and sign * value > highest
         highest = sign * value if is_best_so_far else highest
-        provenance = read_provenance(trial)
         points.append(
             Point(
                 number=number,
                 value=float(value),
-                source=_name_source(provenance, several=len(proposers) > 1),
-                parent=provenance.parent,
-                second_parent=provenance.second_parent,
+                source=_name_source(origin, several=len(proposers) > 1),
+                parent=origin.parent,
+                second_parent=origin.second_parent,
                 is_improvement=number in improvements,
                 is_best_so_far=is_best_so_far,
                 is_best=number in best,
-                rationale=provenance.rationale,
+                rationale=read_provenance(trial).rationale if with_words else None,
             )
         )
     if not points:
@@ -150,12 +153,12 @@ def escape_html(text: str) -> str:
     return html.escape(clean_text(text), quote=False)
 
 
-def _is_by_model(provenance: Provenance) -> bool:
-    return provenance.source == "model" and provenance.proposer is not None
+def _is_by_model(origin: Origin) -> bool:
+    return origin.source == "model" and origin.proposer is not None
 
 
-def _name_source(provenance: Provenance, *, several: bool) -> str:
+def _name_source(origin: Origin, *, several: bool) -> str:
     """Who decided a trial's values; of several models which one."""
-    if several and _is_by_model(provenance):
-        return provenance.proposer or ""
-    return provenance.source or "none"
+    if several and _is_by_model(origin):
+        return origin.proposer or ""
+    return origin.source or "none"
