@@ -120,8 +120,9 @@ class _Course:
                 improvements=list(self._improvements),
                 best=list(self._best),
                 space=dict(self._space),
-                numbers=self._space.keys()
-                | frozenset().union(*(t.params for t in running.values())),
+                numbers=frozenset(
+                    [*self._space, *(n for t in running.values() for n in t.params)]
+                ),
                 origins=self._origins | {n: _read_origin(t) for n, t in running.items()},
             )
 
