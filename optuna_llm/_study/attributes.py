@@ -38,6 +38,7 @@ from optuna_llm._study.checks import read_usage
 from optuna_llm._study.checks import USAGE_FIELDS
 from optuna_llm._study.checks import warn_once
 from optuna_llm._study.checks import write_usage
+from optuna_llm._study.pieces import TextsInPieces
 from optuna_llm._study.sizes import fit_attribute
 from optuna_llm._study.sizes import json_bytes
 from optuna_llm._study.sizes import MAX_BYTES
@@ -166,19 +167,27 @@ def read_texts(trial: HasAttributes, declared: Collection[str] = ()) -> dict[str
         declared: Names of text parameters: a string that stands under one of them counts even if
             it was set by hand, in a trial that was added or enqueued.
     """
-    texts = {}
+    return dict(find_texts(trial, declared))
+
+
+def find_texts(trial: HasAttributes, declared: Collection[str] = ()) -> Mapping[str, str]:
+    """The same, of which what is stored in pieces is joined whenever it is asked for."""
+    found: dict[str, Collection[str]] = {}
     for name, count in _read_counts(trial).items():
         if trial.user_attrs.get(name) is None:
             continue  # The objective has not asked for it, or not yet.
         pieces = take_pieces(trial, name, count)
         if len(pieces) == count:
-            texts[name] = "".join(pieces.values())
+            found[name] = pieces.values()
         else:
             _skip(trial, name)
     for name in declared:
-        if name not in texts and (pieces := read_given_pieces(trial, name)):
-            texts[name] = "".join(pieces.values())
-    return texts
+        if name not in found and (pieces := read_given_pieces(trial, name)):
+            found[name] = pieces.values()
+    # One piece joined is the piece itself, which the storage keeps anyway.
+    is_short = all(len(pieces) == 1 for pieces in found.values())
+    texts = TextsInPieces({name: tuple(pieces) for name, pieces in found.items()})
+    return dict(texts) if is_short else texts
 
 
 def read_given_pieces(trial: HasAttributes, name: str) -> dict[str, str]:

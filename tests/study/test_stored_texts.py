@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from typing import Any
 
 import optuna
@@ -12,6 +13,7 @@ import pytest
 from optuna_llm import get_texts
 from optuna_llm import LLMSampler
 from optuna_llm import suggest_text
+from optuna_llm._study.history import make_record
 from optuna_llm.testing import ScriptedModel
 from optuna_llm.testing import write_reply
 
@@ -116,3 +118,16 @@ def test_a_text_that_the_objective_did_not_ask_for_is_none_of_the_trials() -> No
     study.optimize(lambda t: len(suggest_text(t, "a", "")), n_trials=1)
     assert told(study.trials[1], "texts") == {"a": 1, "b": 1}
     assert get_texts(study.trials[1]) == {"a": "1"}
+
+
+def test_records_hold_no_second_copy_of_long_texts() -> None:
+    study = optuna.create_study()
+    study.optimize(lambda t: len(suggest_text(t, "code", LONG)), 20)
+    trials = study.get_trials(deepcopy=False)
+    tracemalloc.start()
+    records = [make_record(trial) for trial in trials]
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert held < 20 * len(LONG) / 4
+    assert [dict(record.texts) for record in records] == [{"code": LONG}] * 20
+    assert repr(records[0].texts) == repr({"code": LONG})
