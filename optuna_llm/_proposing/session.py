@@ -249,7 +249,8 @@ class StudySession:
         for name in find_params(trial, fixed):
             del fixed[name]  # Its text holds them.
         held = mark_texts(trial, stored.read_texts(trial, snapshot.texts.keys()))
-        given = held | {n: fixed.pop(n) for n in snapshot.texts if isinstance(fixed.get(n), str)}
+        own = {n: fixed.pop(n) for n in snapshot.texts if isinstance(fixed.get(n), str)}
+        given = {**held, **own}
         problem = make_problem(
             snapshot,
             space=space,

@@ -281,7 +281,7 @@ def make_record(trial: FrozenTrial, declared: Collection[str] = ()) -> TrialReco
     provenance = stored.read_provenance(trial)
     cases = read_cases(trial)
     tunables = find_params(trial, trial.params)
-    texts = mark_texts(trial, stored.read_texts(trial, declared))
+    texts = mark_texts(trial, stored.find_texts(trial, declared))
     return TrialRecord(
         number=trial.number,
         state=trial.state,

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 from contextvars import ContextVar
 import copy
-import logging
 from datetime import datetime
 import itertools
+import logging
 from typing import Any
 
 import optuna

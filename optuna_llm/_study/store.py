@@ -26,6 +26,7 @@ from optuna_llm._study import internals
 from optuna_llm._study.cases import find_named_here
 from optuna_llm._study.cases import read_case_names
 from optuna_llm._study.database import find_marks
+from optuna_llm._study.database import Mark
 from optuna_llm._study.facts import find_told_here
 from optuna_llm._study.facts import read_facts
 from optuna_llm._study.facts import StudyFacts
@@ -118,11 +119,8 @@ class StudyStore:
         if found is None:
             return self.snapshot(study), None
         others = [mark for mark in found if mark.number != trial.number]
-        for mark in others:
-            has_claim, has_ended = mark.has is not None and mark.has[1], mark.is_finished
-            if not has_claim and (mark.has or has_ended) and mark.number not in valued:
-                # Its values were somebody's who claims none.
-                return self.snapshot(study), None
+        if any(_is_unknown(mark) for mark in others if mark.number not in valued):
+            return self.snapshot(study), None
         claimants = (mark.number for mark in others if mark.has and mark.has[0])
         return snapshot, min(claimants, default=None)
 
@@ -246,3 +244,10 @@ class StudyStore:
                     one_line(held, 100),
                 )
             declarations.write_task(study, self._task)
+
+
+def _is_unknown(mark: Mark) -> bool:
+    """Whether a trial may have values that it has not claimed."""
+    if mark.has is None:
+        return mark.is_finished
+    return not mark.has[1]

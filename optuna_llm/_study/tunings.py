@@ -40,10 +40,10 @@ def read_template(trial: HasAttributes, name: str) -> str | None:
     return None
 
 
-def mark_texts(trial: HasAttributes, texts: Mapping[str, str]) -> dict[str, str]:
+def mark_texts(trial: HasAttributes, texts: Mapping[str, str]) -> Mapping[str, str]:
     """Texts of a trial, those that have tunables with these marked."""
     if not _has_templates(trial):
-        return dict(texts)
+        return texts
     return {name: read_template(trial, name) or text for name, text in texts.items()}
 
 

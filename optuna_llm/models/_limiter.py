@@ -106,9 +106,15 @@ class RateLimiter:
     """
 
     def __init__(self, max_tokens_per_minute: float | None, max_reply: float = math.inf) -> None:
-        self.process = current_process()
-        self._window = TokenWindow(max_tokens_per_minute or math.inf)
-        self._estimate = TokenEstimate(max_reply)
+        self._limit = max_tokens_per_minute or math.inf
+        self._max_reply = max_reply
+        self._begin()
+
+    def _begin(self) -> None:
+        """Know nothing of any call yet."""
+        self._process = current_process()
+        self._window = TokenWindow(self._limit)
+        self._estimate = TokenEstimate(self._max_reply)
         self._allowances: dict[str, Allowance] = {}
         self._queue: dict[object, float] = {}
         self._lock = threading.Lock()
@@ -125,6 +131,8 @@ class RateLimiter:
             CancelledError: If the call is no longer wanted.
             TransientError: If another model is to be asked rather than to wait so long.
         """
+        if self._process != current_process():
+            self._begin()  # In a forked child, a lock of the parent's may never be released.
         with self._lock:
             sent, received = self._estimate.foresee(messages)
         began = time.monotonic()

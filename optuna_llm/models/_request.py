@@ -98,12 +98,6 @@ class RequestForm:
         """Whether a JSON schema can be sent: the user has set no format, the server takes one."""
         return bool(self.schema_forms) and self._read_format() is None
 
-    @property
-    def max_reply(self) -> float:
-        """Tokens that a reply may have at most, as far as the user has said."""
-        given = [self.parameters.get(name) for name in _MAX_REPLY]
-        return min((float(g) for g in given if isinstance(g, int | float)), default=math.inf)
-
     def _read_format(self) -> Any:
         """The format of the reply that the user has set; None without any."""
         text = self.parameters.get("text") or {}
@@ -291,6 +285,12 @@ def make_form(
         "chat", {**given, **extra}, transport, stream=stream, has_cache_key=has_cache_key
     )
     return form if api != "responses" else form.use_responses()
+
+
+def find_max_reply(form: RequestForm) -> float:
+    """Tokens that a reply may have at most, as far as the user has said."""
+    given = [form.parameters.get(name) for name in _MAX_REPLY]
+    return min((float(g) for g in given if isinstance(g, int | float)), default=math.inf)
 
 
 def take_turn(form: RequestForm, turn: int) -> RequestForm:

@@ -20,7 +20,6 @@ from optuna_llm._errors import LLMError
 from optuna_llm._errors import ModelSetupError
 from optuna_llm._errors import NeverAnsweredError
 from optuna_llm._logging import get_logger
-from optuna_llm._processes import current_process
 from optuna_llm._records import Completion
 from optuna_llm._records import Message
 from optuna_llm._secrets import is_public_header
@@ -34,6 +33,7 @@ from optuna_llm.models._faults import UnreachableError
 from optuna_llm.models._limiter import CHARACTERS_PER_IMAGE
 from optuna_llm.models._limiter import RateLimiter
 from optuna_llm.models._limiter import Slot
+from optuna_llm.models._request import find_max_reply
 from optuna_llm.models._request import RequestForm
 from optuna_llm.models._request import take_turn
 from optuna_llm.models._request import TAKES_TURNS
@@ -85,7 +85,7 @@ class ServedModel(ABC):
         self._has_answered = False
         self._failed_at: float | None = None
         self._turns = itertools.count()
-        self._limiter = RateLimiter(self._max_tokens_per_minute, self._form.max_reply)
+        self._limiter = RateLimiter(self._max_tokens_per_minute, find_max_reply(self._form))
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name!r})"
@@ -152,7 +152,7 @@ class ServedModel(ABC):
         while True:
             form = self._form
             try:
-                with self._find_limiter().slot(form.limit_images(messages), self._server) as slot:
+                with self._limiter.slot(form.limit_images(messages), self._server) as slot:
                     # That it had to wait is no fault of the server's.
                     began += slot.waited
                     completion = self._try_shorter(take_turn(form, turn), messages, schema, slot)
@@ -178,12 +178,6 @@ class ServedModel(ABC):
     def _way_out(self) -> str:
         """What to do about a pickle that lacks secrets."""
         return "make it in this process"
-
-    def _find_limiter(self) -> RateLimiter:
-        """This process's own: in a forked child, a lock of the parent's may never be released."""
-        if self._limiter.process != current_process():
-            self._limiter = RateLimiter(self._max_tokens_per_minute, self._form.max_reply)
-        return self._limiter
 
     @abstractmethod
     def _try(
