@@ -14,7 +14,6 @@ from optuna_llm._quoting import shorten
 from optuna_llm._records import TextParameter
 from optuna_llm._records import TrialRecord
 from optuna_llm._study.attributes import read_provenance
-from optuna_llm._study.attributes import read_source
 from optuna_llm._study.attributes import read_texts
 from optuna_llm._study.distributions import describe_distribution
 from optuna_llm._study.distributions import write_number

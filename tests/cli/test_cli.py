@@ -188,7 +188,9 @@ def test_a_model_and_people_share_a_study(run: Run) -> None:
     names: dict[str, Any] = {}
     exec(OBJECTIVE, names)
     model = ScriptedModel([write_reply({"size": 5}, {"code": "f = 2", "notes": "Mine."}, "Try.")])
-    study = optuna.load_study(study_name="golf", storage=storage, sampler=LLMSampler(model=model))
+    study = optuna.load_study(
+        study_name="golf", storage=storage, sampler=LLMSampler(model=model, seed=0)
+    )
     run("propose", "study.log", "--from", 0, "--set", "size=2")
     study.optimize(names["objective"], n_trials=2)
     listed = run("show", "study.log").stdout.splitlines()

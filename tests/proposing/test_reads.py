@@ -11,6 +11,8 @@ from typing import Any
 import optuna
 import pytest
 import sqlalchemy
+from storage_worker import open_storage
+from test_storages import open_proxy
 
 from optuna_llm import LLMSampler
 from optuna_llm import suggest_text
@@ -135,3 +137,28 @@ def test_a_claim_of_a_trial_that_ran_before_is_found(tmp_path: Path) -> None:
     study = open_study(tmp_path, make_sampler(lambda: next(script)))
     study.optimize(objective, 2)
     assert [t.params["x"] for t in study.trials if t.number > running.number] == [0.1, 0.7]
+
+
+@pytest.mark.slow
+def test_behind_a_proxy_a_trial_reads_others_once_more_than_under_a_random_sampler(
+    tmp_path: Path,
+) -> None:
+    rng = random.Random(0)
+
+    def answer() -> str:
+        return write_reply({"x": rng.random()}, {"code": f"y = {rng.random()}"})
+
+    with open_proxy(f"sqlite:///{tmp_path}/study.db") as url:
+        storage: Any = open_storage(url)
+        study = optuna.create_study(storage=storage, sampler=make_sampler(answer))
+        study.optimize(objective, 4)
+        reads = []
+        read = storage._cache._read_trials_from_remote_storage
+
+        def note(study_id: int) -> None:
+            reads.append(study_id)
+            read(study_id)
+
+        storage._cache._read_trials_from_remote_storage = note
+        study.optimize(objective, 5)
+    assert len(reads) == 2 * 5
