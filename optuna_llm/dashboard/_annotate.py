@@ -35,7 +35,6 @@ from optuna_llm.visualization._cases import draw_cases
 from optuna_llm.visualization._figures import draw_lineage
 from optuna_llm.visualization._figures import draw_source_history
 from optuna_llm.visualization._figures import draw_usage
-from optuna_llm.visualization._points import downsample
 from optuna_llm.visualization._points import read_points
 
 
@@ -211,7 +210,7 @@ def _save_plots(
     is_single = len(progress.objectives) == 1
     objective = progress.objectives[0][0]
     target = None if is_single else _first_value
-    points = downsample(read_points(progress, target, with_words=False), _MAX_POINTS)
+    points = read_points(progress, target, limit=_MAX_POINTS)
     try:
         figures = {
             "llm-sources": draw_source_history(points, is_single, objective),

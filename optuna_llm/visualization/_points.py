@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Container
+from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
-from dataclasses import replace
 import html
 import math
 import textwrap
@@ -72,14 +73,17 @@ class Point:
 
 
 def read_points(
-    progress: Progress, target: Target | None, *, with_words: bool = True
+    progress: Progress, target: Target | None, *, limit: int | None = None
 ) -> list[Point]:
     """The complete trials of a study by number, without those of infinite value.
+
+    Within a limit, improvements and the ancestors of the best trial take precedence, and the
+    others are thinned out evenly.
 
     Args:
         progress: The study.
         target: What to plot of a trial; None for the value of a single objective.
-        with_words: Whether there are to be hover labels.
+        limit: How many points there may be, without hover labels; None for all, with them.
 
     Raises:
         ValueError: If the study has several objectives and no target is given.
@@ -94,47 +98,62 @@ def read_points(
     best = {record.number for record in progress.best[:1]}
     sign = 1 if progress.objectives[0][1] == StudyDirection.MAXIMIZE else -1
     highest = -math.inf
-    points = []
-    for number, trial in sorted(progress.trials.items()):
+    values: dict[int, float] = {}
+    best_so_far = set()
+    for number in sorted(progress.trials):
+        trial = progress.trials[number]
         if trial.state != TrialState.COMPLETE:
             continue
         value = trial.values[0] if target is None else target(trial)
         if not math.isfinite(value):
             continue
-        origin = progress.origins[number]
-        is_best_so_far = origin.is_feasible and sign * value > highest
-        highest = sign * value if is_best_so_far else highest
-        points.append(
-            Point(
-                number=number,
-                value=float(value),
-                source=_name_source(origin, several=len(proposers) > 1),
-                parent=origin.parent,
-                second_parent=origin.second_parent,
-                is_improvement=number in improvements,
-                is_best_so_far=is_best_so_far,
-                is_best=number in best,
-                rationale=read_provenance(trial).rationale if with_words else None,
-            )
-        )
-    if not points:
+        values[number] = float(value)
+        if progress.origins[number].is_feasible and sign * value > highest:
+            highest = sign * value
+            best_so_far.add(number)
+    if not values:
         _logger.warning("There is nothing to plot: no trial is complete.")
-    return points
+    shown = list(values)
+    if limit is not None and len(shown) > limit:
+        lineage = _find_ancestors(next(iter(best), None), progress.origins, values)
+        notable = [n for n in shown if n in improvements or n in best_so_far]
+        shown = _thin_out(shown, notable, lineage, limit)
+    return [
+        Point(
+            number=number,
+            value=values[number],
+            source=_name_source(progress.origins[number], several=len(proposers) > 1),
+            parent=progress.origins[number].parent,
+            second_parent=progress.origins[number].second_parent,
+            is_improvement=number in improvements,
+            is_best_so_far=number in best_so_far,
+            is_best=number in best,
+            rationale=None if limit else read_provenance(progress.trials[number]).rationale,
+        )
+        for number in shown
+    ]
 
 
-def downsample(points: Sequence[Point], limit: int) -> list[Point]:
-    """At most ``limit`` points, without hover labels.
-
-    Improvements and the ancestors of the best trial take precedence; the others are thinned out
-    evenly.
-    """
-    notable = [point for point in points if point.is_improvement or point.is_best_so_far]
-    lineage = find_lineage(points)
-    kept = {p.number for p in [*notable[-limit // 2 :], *lineage[-limit // 2 :]]}
-    rest = [point.number for point in points if point.number not in kept]
+def _thin_out(
+    numbers: Sequence[int], notable: Sequence[int], lineage: Sequence[int], limit: int
+) -> list[int]:
+    """At most so many numbers: the latest of the notable and of the lineage, and others."""
+    kept = {*notable[-limit // 2 :], *lineage[-limit // 2 :]}
+    rest = [number for number in numbers if number not in kept]
     room = limit - len(kept)
     kept |= set(rest if len(rest) <= room else (rest[i * len(rest) // room] for i in range(room)))
-    return [replace(point, rationale=None) for point in points if point.number in kept]
+    return sorted(kept)
+
+
+def _find_ancestors(
+    number: int | None, origins: Mapping[int, Origin], known: Container[int]
+) -> list[int]:
+    """A trial and its ancestors, oldest first."""
+    lineage: dict[int, None] = {}
+    while number is not None and number in known and number not in lineage:
+        lineage[number] = None
+        number = origins[number].parent
+    return list(lineage)[::-1]
 
 
 def find_lineage(points: Sequence[Point]) -> list[Point]:

@@ -11,7 +11,6 @@ from optuna_llm._study.progress import read_progress
 from optuna_llm.visualization import plot_lineage
 from optuna_llm.visualization import plot_source_history
 from optuna_llm.visualization import plot_usage
-from optuna_llm.visualization._points import downsample
 from optuna_llm.visualization._points import find_lineage
 from optuna_llm.visualization._points import read_points
 
@@ -73,13 +72,15 @@ def test_infeasible_trials_do_not_count_as_best_so_far() -> None:
     assert list(best.y) == [3.0, 2.0, 2.0]
 
 
-def test_downsampled_points_keep_the_lineage_of_the_best() -> None:
+def test_points_that_are_thinned_out_keep_the_lineage_of_the_best() -> None:
     study = make_study([*range(500, 0, -1), *[501.0] * 500])
-    points = read_points(read_progress(study), None)
-    kept = downsample(points, 100)
+    progress = read_progress(study)
+    kept = read_points(progress, None, limit=100)
     assert len(kept) == 100
+    assert find_lineage(kept)[-50:] == find_lineage(read_points(progress, None, limit=999))[-50:]
     assert find_lineage(kept)[-1].number == 499
-    assert len(downsample(points[:50], 100)) == 50
+    assert max(point.number for point in kept) > 950
+    assert len(read_points(progress, None, limit=2_000)) == len(study.trials)
     assert {point.hover for point in kept} == {""}
 
 
