@@ -60,7 +60,7 @@ def test_no_call_of_many_threads_is_refused(
 ) -> None:
     # A call takes 250 tokens; the server counts the edges of its window from when a call arrives.
     with serve_rate(6_000, minute, kind) as server:
-        n_failed = ask_from_threads(server, 40, max_tokens_per_minute=5_500)
+        n_failed = ask_from_threads(server, 40, max_tokens_per_minute=5_000)
     assert (n_failed, server.n_refused, server.n_answered) == (0, 0, 40)
 
 
