@@ -20,6 +20,7 @@ from optuna_llm._study import attributes as stored
 from optuna_llm._study import internals
 from optuna_llm._study.families import identify_skeleton
 from optuna_llm._study.history import make_record
+from optuna_llm._study.running import pack_texts
 from optuna_llm._study.tunings import find_params
 from optuna_llm._tunables import fill
 
@@ -100,7 +101,7 @@ class _FixedTextSampler(BaseSampler):
         )
         internals.write_trial_attributes(study, trial, stored.provenance_attributes(provenance))
         proposal = Proposal({}, texts, families=self._families)
-        return {**{n: asked.params[n] for n in search_space}, **stored.pack_texts(proposal)}
+        return {**{n: asked.params[n] for n in search_space}, **pack_texts(proposal)}
 
     def sample_independent(
         self,

@@ -45,6 +45,7 @@ from optuna_llm._study import internals
 from optuna_llm._study.declarations import check_task
 from optuna_llm._study.declarations import find_declared_here
 from optuna_llm._study.declarations import read_stop
+from optuna_llm._study.running import pack_texts
 from optuna_llm._study.usage import Prices
 from optuna_llm.models import ModelsLike
 from optuna_llm.models import resolve_models
@@ -252,7 +253,7 @@ class LLMSampler(BaseSampler):
         if isinstance(outcome.result, LLMError):
             raise outcome.result
         assert isinstance(outcome.result, Proposal)
-        return {**outcome.result.params, **stored.pack_texts(outcome.result)}
+        return {**outcome.result.params, **pack_texts(outcome.result)}
 
     def sample_independent(
         self,

@@ -28,6 +28,7 @@ from optuna_llm._study.cases import store_case
 from optuna_llm._study.declarations import declare_text
 from optuna_llm._study.running import asks_models
 from optuna_llm._study.running import store_text
+from optuna_llm._study.running import unpack_text
 from optuna_llm._study.sizes import fit_attribute
 
 
@@ -102,7 +103,7 @@ def suggest_text(
             f"This {type(trial).__name__} holds no text {name!r}: set it as a user attribute."
         )
     # A number parameter would make Optuna ask the sampler; this property does it for a text.
-    text, family = stored.unpack_text(trial.relative_params, name)
+    text, family = unpack_text(trial.relative_params, name)
     if text is None and initial is None:
         raise ValueError(
             f"The text {name!r} has no initial value, and no model has written one: give an "

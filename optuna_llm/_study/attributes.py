@@ -26,7 +26,6 @@ from optuna_llm._images import MAX_IMAGES
 from optuna_llm._logging import get_logger
 from optuna_llm._outcomes import Attempt
 from optuna_llm._quoting import shorten
-from optuna_llm._records import Proposal
 from optuna_llm._records import Source
 from optuna_llm._records import Usage
 from optuna_llm._study.attempts import read_attempts
@@ -53,8 +52,6 @@ PROPOSAL = "llm:proposal"
 IMAGES = "llm:images"
 CASES = "llm:cases"
 TEMPLATE = "llm:template:"
-_RELATIVE = "llm:text:"
-_FAMILY = _RELATIVE + "\n"  # No text has such a name.
 _TRIAL_KEYS = (PROPOSAL, IMAGES, CASES, TEMPLATE)
 """The keys of a trial under our prefix, or what they begin with if they end in a colon."""
 
@@ -206,20 +203,6 @@ def take_pieces(trial: HasAttributes, name: str, count: int) -> dict[str, str]:
     keys = (_piece_key(name, i) for i in range(count))
     present = itertools.takewhile(lambda key: is_string(attributes.get(key)), keys)
     return {key: attributes[key] for key in present}
-
-
-def pack_texts(proposal: Proposal) -> dict[str, Any]:
-    """Texts as a sampler hands them to the objective, among the relative parameters.
-
-    Only those that the objective asks for are stored. No number parameter has such a name.
-    """
-    texts = {_RELATIVE + name: text for name, text in proposal.texts.items()}
-    return {**texts, **{_FAMILY + name: n for name, n in proposal.families.items()}}
-
-
-def unpack_text(params: Mapping[str, Any], name: str) -> tuple[str | None, int | None]:
-    """The text of a name that a sampler has handed over, and its family; None without one."""
-    return params.get(_RELATIVE + name), params.get(_FAMILY + name)
 
 
 def _read_counts(trial: HasAttributes) -> dict[str, int]:

@@ -1,15 +1,35 @@
-"""Writing to a trial that runs here, in an order in which a reader finds what is whole."""
+"""What a sampler hands to a trial that runs here, and what is written to it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from optuna.trial import Trial
 
+from optuna_llm._records import Proposal
 from optuna_llm._records import Source
 from optuna_llm._study import attributes as stored
 from optuna_llm._study import internals
+
+
+_RELATIVE = "llm:text:"
+_FAMILY = _RELATIVE + "\n"  # No text has such a name.
+
+
+def pack_texts(proposal: Proposal) -> dict[str, Any]:
+    """Texts as a sampler hands them to the objective, among the relative parameters.
+
+    Only those that the objective asks for are stored. No number parameter has such a name.
+    """
+    texts = {_RELATIVE + name: text for name, text in proposal.texts.items()}
+    return {**texts, **{_FAMILY + name: n for name, n in proposal.families.items()}}
+
+
+def unpack_text(params: Mapping[str, Any], name: str) -> tuple[str | None, int | None]:
+    """The text of a name that a sampler has handed over, and its family; None without one."""
+    return params.get(_RELATIVE + name), params.get(_FAMILY + name)
 
 
 def store_text(trial: Trial, name: str, pieces: Mapping[str, str], source: Source | None) -> None:
