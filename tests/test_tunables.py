@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import contextlib
 import itertools
 import math
+import re
 from typing import Any
 
 from hypothesis import given
@@ -295,6 +296,31 @@ def test_the_prompt_says_what_was_said_of_a_best_trial_that_tuned() -> None:
     assert f"Trial {best.number}, feedback: It is {best.value!r} off." in (
         model.calls[-1][1].content
     )
+
+
+def test_the_prompt_says_which_tunable_mattered() -> None:
+    start = "much = <<much = 5.0 in 0.0..9.0>>\nlittle = <<little = 5.0 in 0.0..9.0>>"
+
+    def weigh(trial: optuna.Trial) -> float:
+        text = suggest_text(trial, "code", start, tunable=True)
+        much, little = (float(line.split()[2]) for line in text.splitlines()[:2])
+        return (much - 4) ** 2 + 1e-6 * little
+
+    model = ScriptedModel(lambda _: write_reply(texts={"code": "much = 1\nlittle = 1"}))
+    study = optuna.create_study(sampler=LLMSampler(model=model, seed=0))
+    study.sampler = fix_text(study, run_once(study, weigh), optuna.samplers.RandomSampler(seed=0))
+    study.optimize(weigh, n_trials=30)
+    study.sampler = LLMSampler(model=model, seed=0, proposers=only_models)
+    study.optimize(weigh, n_trials=1)
+    line = next(x for x in model.calls[-1][1].content.splitlines() if x.startswith("- text of"))
+    told_share = re.search(r"; the results differ by much (\d+)%", line)
+    assert told_share is not None
+    assert int(told_share[1]) > 60
+
+
+def run_once(study: optuna.Study, objective: Any) -> optuna.trial.FrozenTrial:
+    study.optimize(objective, n_trials=1)
+    return study.trials[-1]
 
 
 def test_the_model_starts_from_the_best_of_a_family_only() -> None:

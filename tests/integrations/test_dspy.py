@@ -219,7 +219,7 @@ def test_the_model_is_told_of_steps_examples_and_what_each_step_gave() -> None:
     assert "The score is the metric is_right" in system
     assert "The instruction of the step answer: query -> answer. answer: The sum alone." in system
     assert "The instruction of the step rewrite: question -> query." in system
-    assert "better than trial 0 in 0, 2, 4, 6; worse in none" in user
+    assert "better than trial 0 in cases 0, 2, 4, 6; worse in none" in user
     assert "- case 1 (one plus one): 0; answer = 'unknown'; wanted answer = '2'" in user
     assert "Score 0: question = 'three plus one'\n" in user
     assert "rewrite gave query = 'three plus one'\n" in user
