@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import contextlib
 import itertools
 import math
+import random
 import re
 from typing import Any
 
@@ -22,6 +23,7 @@ import pytest
 
 from optuna_llm import fix_text
 from optuna_llm import get_texts
+from optuna_llm import LLMError
 from optuna_llm import LLMSampler
 from optuna_llm import Message
 from optuna_llm import propose
@@ -490,3 +492,50 @@ def test_a_text_without_anything_to_tune_is_refused() -> None:
     study.optimize(lambda t: t.suggest_float("x", 0, 1), n_trials=1)
     with pytest.raises(ValueError, match="Trial 1 has no texts"):
         fix_text(study, study.trials[1])
+
+
+@pytest.mark.parametrize("directions", [["minimize"], ["maximize"], ["minimize", "maximize"]])
+def test_whatever_comes_back_a_trial_s_text_has_the_values_of_its_parameters(
+    directions: list[str],
+) -> None:
+    rng = random.Random(0)
+
+    def answer(messages: Sequence[Message]) -> str:
+        draw = rng.random()
+        if draw < 0.2:
+            return write_reply({"x": 0.5}, {"code": "v = <<v = 3 in 5..6>>", "note": "bad"})
+        if draw < 0.3:
+            return "<pass>Nothing is left.</pass>"
+        code = f"v = <<v = {rng.randint(1, 9)} in 0..10>>\nw = <<w = a in a, b>>"
+        note = f"<<k = {rng.random():.2f} in 0.0..1.0>>" if draw < 0.6 else f"{draw}"
+        return write_reply({"x": rng.random()}, {"code": code, "note": note})
+
+    def fickle(trial: optuna.Trial) -> float | tuple[float, float]:
+        trial.suggest_float("x", 0, 1)
+        suggest_text(trial, "code", "v = <<v = 5 in 0..10>>\nw = b", tunable=True)
+        suggest_text(trial, "note", "hi", tunable=True)
+        draw = rng.random()
+        if draw < 0.1:
+            raise ValueError("It has failed.")
+        if draw < 0.2 and len(directions) == 1:
+            raise optuna.TrialPruned
+        values = rng.gauss(0, 1), math.inf if draw < 0.4 else -math.inf if draw < 0.5 else draw
+        return values[1] if len(directions) == 1 else values
+
+    study = optuna.create_study(
+        directions=directions, sampler=LLMSampler(model=ScriptedModel(answer), seed=0)
+    )
+    study.optimize(fickle, n_trials=40, catch=(ValueError, LLMError))
+    assert {"model", "tune"} <= {told(t, "source") for t in study.trials}
+    for trial in study.trials:
+        check_values(trial)
+
+
+def check_values(trial: optuna.trial.FrozenTrial) -> None:
+    for param, value in trial.params.items():
+        known = read_param_name(param)
+        if known is not None:
+            marked = find_tunables(trial.user_attrs[f"llm:template:{known.text}"])
+            assert {t.name: t.value for t in marked}[known.tunable] == value
+    for name, text in get_texts(trial).items():
+        assert render(trial.user_attrs.get(f"llm:template:{name}", text)) == text
