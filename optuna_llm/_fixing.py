@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from collections.abc import Sequence
+import threading
 from typing import Any
 
 import optuna
@@ -16,10 +17,12 @@ from optuna.trial import Trial
 from optuna.trial import TrialState
 
 from optuna_llm._records import Proposal
+from optuna_llm._records import TrialRecord
 from optuna_llm._study import attributes as stored
 from optuna_llm._study import internals
 from optuna_llm._study.families import identify_skeleton
 from optuna_llm._study.history import make_record
+from optuna_llm._study.identity import digest_text
 from optuna_llm._study.running import pack_texts
 from optuna_llm._study.tunings import find_params
 from optuna_llm._tunables import fill
@@ -67,7 +70,7 @@ class _FixedTextSampler(BaseSampler):
         record = make_record(trial)
         self._texts = record.texts
         self._families = {name: tuning.family for name, tuning in record.tuned.items()}
-        self._kept = _make_identity(self._texts)
+        self._kept = _make_identity(record)
         self._space = dict(trial.distributions)
         self._tunables = find_params(trial, trial.distributions)
         self._parent = trial.number
@@ -76,6 +79,7 @@ class _FixedTextSampler(BaseSampler):
         self._n_read = 0
         self._open: list[int] = []
         self._own_numbers: set[int] = set()
+        self._lock = threading.Lock()
 
     def reseed_rng(self) -> None:
         self._own.sampler.reseed_rng()
@@ -88,10 +92,11 @@ class _FixedTextSampler(BaseSampler):
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        self._read(internals.read_trials(study))
-        asked = self._own.ask(self._space)
-        self._asked[trial.number] = asked
-        self._own_numbers.add(trial.number)
+        with self._lock:
+            self._read(internals.read_trials(study))
+            asked = self._own.ask(self._space)
+            self._asked[trial.number] = asked
+            self._own_numbers.add(trial.number)
         texts = {name: self._fill(name, asked.params) for name in self._texts}
         provenance = stored.Provenance(
             source="tune",
@@ -120,11 +125,11 @@ class _FixedTextSampler(BaseSampler):
         state: TrialState,
         values: Sequence[float] | None,
     ) -> None:
-        asked = self._asked.pop(trial.number, None)
-        if asked is not None:
-            if state == TrialState.COMPLETE:
+        with self._lock:
+            asked = self._asked.pop(trial.number, None)
+            if asked is not None and state == TrialState.COMPLETE:
                 self._own.tell(asked, values)
-            else:
+            elif asked is not None:
                 self._own.tell(asked, state=TrialState.FAIL)
 
     def _read(self, trials: Sequence[FrozenTrial]) -> None:
@@ -138,7 +143,7 @@ class _FixedTextSampler(BaseSampler):
             has_params = self._space.keys() <= trial.params.keys()
             if trial.state != TrialState.COMPLETE or not has_params:
                 continue
-            if _make_identity(make_record(trial, self._texts).texts) == self._kept:
+            if _make_identity(make_record(trial, self._texts)) == self._kept:
                 params = {name: trial.params[name] for name in self._space}
                 self._own.add_trial(
                     optuna.trial.create_trial(
@@ -152,6 +157,9 @@ class _FixedTextSampler(BaseSampler):
         return fill(self._texts[name], own) if own else self._texts[name]
 
 
-def _make_identity(texts: Mapping[str, str]) -> dict[str, str]:
-    """What the texts share that differ in the values of their tunables only."""
-    return {name: identify_skeleton(text) for name, text in texts.items()}
+def _make_identity(record: TrialRecord) -> dict[str, str]:
+    """What the texts of trials share that differ in the values of their tunables only."""
+    return {
+        name: identify_skeleton(text) if name in record.tuned else digest_text(text)
+        for name, text in record.texts.items()
+    }

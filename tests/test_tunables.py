@@ -484,6 +484,22 @@ def test_a_fixed_text_keeps_the_study_s_numbers_in_the_search() -> None:
     assert study.best_value < 0.3
 
 
+@pytest.mark.parametrize("jobs", [1, 3])
+def test_a_text_that_is_not_tunable_may_hold_what_looks_like_a_marker(jobs: int) -> None:
+    alike = "cat <<EOF = 1..2"
+
+    def both(trial: optuna.Trial) -> float:
+        assert suggest_text(trial, "script", alike) == alike
+        return float(suggest_text(trial, "n", "<<n = 0.5 in 0.0..1.0>>", tunable=True))
+
+    study = optuna.create_study(sampler=LLMSampler(model=ScriptedModel(refuse), seed=0))
+    study.optimize(both, n_trials=2)
+    assert [told(t, "source") for t in study.trials] == ["initial", "tune"]
+    study.sampler = fix_text(study, study.best_trial)
+    study.optimize(both, n_trials=9, n_jobs=jobs)
+    assert len({t.params["n.n@0"] for t in study.trials}) == 11
+
+
 def test_a_text_without_anything_to_tune_is_refused() -> None:
     study = optuna.create_study()
     study.optimize(lambda t: len(suggest_text(t, "code", "x")), n_trials=1)

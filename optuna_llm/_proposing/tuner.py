@@ -110,9 +110,9 @@ def _make_outcome(family: Family, request: Request, params: Mapping[str, ParamVa
         known = read_param_name(param)
         assert known is not None
         values.setdefault(known.text, {})[known.tunable] = _round(value, family.space[param])
-    texts = {
-        t.name: fill(best.texts[t.name], values.get(t.name, {})) for t in request.problem.texts
-    }
+    texts = {text.name: best.texts[text.name] for text in request.problem.texts}
+    # The others may hold what only looks like a marker.
+    texts |= {name: fill(texts[name], own) for name, own in values.items() if name in texts}
     numbers = {name: v for name, v in best.params.items() if name in request.problem.space}
     proposal = Proposal(numbers, texts, families=dict(family.key))
     return Outcome(proposal, source="tune", proposer=TUNE, parent=best.number)
