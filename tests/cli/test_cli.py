@@ -191,12 +191,14 @@ def test_a_model_and_people_share_a_study(run: Run) -> None:
     study = optuna.load_study(
         study_name="golf", storage=storage, sampler=LLMSampler(model=model, seed=0)
     )
-    run("propose", "study.log", "--from", 0, "--set", "size=2")
+    # The size of trial 0 is drawn.
+    size, best = (1, 1) if study.trials[0].params["size"] > 1 else (2, 0)
+    run("propose", "study.log", "--from", 0, "--set", f"size={size}")
     study.optimize(names["objective"], n_trials=2)
     listed = run("show", "study.log").stdout.splitlines()
     assert listed[3].split() == ["trial", "value", "by", "from", "numbers", "rationale"]
-    assert listed[5].split()[1:4] == ["24", "user", "0"]
-    assert listed[6].split()[:5] == ["2*", "10", "ScriptedModel", "(model)", "1"]
+    assert listed[5].split()[1:4] == [str(22 + size), "user", "0"]
+    assert listed[6].split()[:5] == ["2*", "10", "ScriptedModel", "(model)", str(best)]
     assert run("show", "study.log", "-n", 1).stdout.endswith("(2 earlier trials are not shown)\n")
     assert get_texts(study.trials[1])["code"] == "def f():\n    return 1\n"
 
