@@ -68,10 +68,10 @@ def settle_tunables(
     if found:
         # First, since the parameters are known as tunables by it.
         store_new(trial, tunings.split_template(name, marked))
-    values = {
-        t.name: _suggest(trial, ParamName(name, t.name, number), t, is_free=is_free) for t in found
-    }
-    if found:
+        values = {
+            t.name: _suggest(trial, ParamName(name, t.name, number), t, is_free=is_free)
+            for t in found
+        }
         marked = fill(marked, values)
         store_new(trial, tunings.split_template(name, marked))
         text = render(marked)

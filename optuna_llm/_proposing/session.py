@@ -78,7 +78,7 @@ class StudySession:
 
     def read_space(self, study: Study, trial: FrozenTrial) -> Mapping[str, BaseDistribution]:
         """The number parameters that are known when a trial begins."""
-        return self._look(study, trial).space
+        return self._store.snapshot(study, trial).space
 
     def propose(
         self,
@@ -97,7 +97,7 @@ class StudySession:
                 where that is more promising.
         """
         self._ahead.enter(trial)
-        snapshot = self._look(study, trial)
+        snapshot = self._store.snapshot(study, trial)
         if _find_new_texts(snapshot, trial.number):
             # One trial of all tries an initial text: none that runs may be missing.
             snapshot = self._store.snapshot(study)
@@ -236,10 +236,6 @@ class StudySession:
         )
         order = self._chooser.choose(snapshot, request.number, has_base=False)
         return self._panel.preview(snapshot, request, order[0])
-
-    def _look(self, study: Study, trial: FrozenTrial) -> StudySnapshot:
-        """The study as a trial finds it that begins."""
-        return self._store.snapshot(study, trial)
 
     def _make_request(
         self, snapshot: StudySnapshot, trial: FrozenTrial, space: Mapping[str, BaseDistribution]
